@@ -1,0 +1,119 @@
+"""The average gradient outer product (AGOP) of the completed matrix, its power, and the factor F of S.
+
+Notation as in ``docs/algorithm.md``: ``G = D X^T W X D = V diag(e) V^T`` is the weighted AGOP, ``K = D^-1 G^(2 power)
+D^-1`` the reweighting of the items, ``S = (I + lambda K^-1)^-1`` what the users' solves need of it. D is diagonal.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import scipy.linalg
+
+from rfm_recsys.kernels import Floats, dense_gram, dense_product
+
+
+def _multiply(A: Floats, B: Floats) -> Floats:
+    out = np.empty((len(A), B.shape[1]), dtype=A.dtype)
+    dense_product(A, np.ascontiguousarray(B, dtype=A.dtype), out)
+    return out
+
+
+def top_eigenpairs(multiply: Callable[[Floats], Floats], start: Floats, passes: int) -> tuple[Floats, Floats]:
+    """Approximate the leading eigenpairs of a positive semidefinite G that is only known by its products.
+
+    Block power iteration, each pass of which ends in the best approximation of G that its block allows: with
+    ``Z = G Q``, the Nystrom-like form ``Z (Q^T Z)^-1 Z^T``, whose eigenpairs come from two small matrices. No
+    pass needs its block to be orthonormal, so none is spent on a QR decomposition (Halko, Martinsson and Tropp 2011,
+    section 5.5).
+
+    Parameters
+    ----------
+    multiply : callable
+        Maps Q, shape (n, b), to G Q.
+    start : array, shape (n, b)
+        The block to start from: random, or the eigenvectors of a nearby matrix.
+    passes : int
+        Number of products with G.
+
+    Returns
+    -------
+    values : float64 array, shape (r,), descending, positive; ``r <= b`` where G has a lower rank
+    vectors : array, shape (n, r), orthonormal
+    """
+    Q = start
+    values = np.empty(0)
+    for _ in range(passes):
+        Z = multiply(Q)
+        values, rotation = _nystrom(dense_gram(Q, Z), dense_gram(Z, Z))
+        Q = _multiply(Z, rotation)
+    return values, Q
+
+
+def _nystrom(QZ: Floats, ZZ: Floats) -> tuple[Floats, Floats]:
+    """Return the eigenvalues of ``Z (Q^T Z)^-1 Z^T`` and the T that makes its eigenvectors ``Z T``."""
+    tolerance = np.finfo(ZZ.dtype).eps
+    norms = np.sqrt(np.diag(ZZ).astype(np.float64))
+    inverse = np.divide(1, norms, out=np.zeros_like(norms), where=norms > norms.max(initial=0) * tolerance**2)
+    H = QZ * inverse * inverse[:, None]
+    h, P = scipy.linalg.eigh((H + H.T) / 2)
+    keep = h > h.max(initial=0) * tolerance
+    whiten = inverse[:, None] * P[:, keep] / np.sqrt(h[keep])  # Z whiten = G^(1/2) times orthonormal columns
+    M = whiten.T @ ZZ.astype(np.float64) @ whiten
+    values, T = scipy.linalg.eigh((M + M.T) / 2)
+    values, T = values[::-1], T[:, ::-1]
+    keep = values > values.max(initial=0) * tolerance
+    return values[keep], whiten @ (T[:, keep] / np.sqrt(values[keep]))
+
+
+def low_rank_factor(
+    values: Floats, vectors: Floats, inverse_scale: Floats, power: float, penalty: float, n_factors: int
+) -> Floats:
+    """Return F with ``S = F F^T`` for the low-rank form.
+
+    ``F = D^-1 V L`` with ``L L^T = (penalty E^-1 + V^T D^-2 V)^-1``, where E holds the eigenvalues to the power
+    ``2 power``, rescaled to sum to the number of items.
+
+    Parameters
+    ----------
+    values, vectors : arrays, shape (r,) and (items, r)
+        Eigenpairs of G.
+    inverse_scale : array, shape (items,)
+        The diagonal of ``D^-1``; zero for an item that nobody has, which then does not count as an item.
+    power, penalty : float
+        lin-RFM's power, and the weight ``lambda`` of the prior.
+    n_factors : int
+        Columns of the result; those beyond r are zero.
+    """
+    n_items, rank = vectors.shape
+    E = (values / values.max()) ** (2 * power)
+    root = np.sqrt(E * (np.count_nonzero(inverse_scale) / E.sum()))
+    B = vectors * inverse_scale[:, None]
+    # L = E^(1/2) (penalty I + E^(1/2) B^T B E^(1/2))^(-1/2): no division, so eigenvalues may underflow
+    M = root[:, None] * dense_gram(B, B).astype(np.float64) * root
+    M[np.diag_indices(rank)] += penalty
+    L = root[:, None] * scipy.linalg.solve_triangular(scipy.linalg.cholesky(M, lower=True), np.eye(rank), lower=True).T
+    F = np.zeros((n_items, n_factors), dtype=vectors.dtype)
+    F[:, :rank] = _multiply(B, L)
+    return F
+
+
+def full_smoother(G: Floats, inverse_scale: Floats, power: float, penalty: float) -> Floats:
+    """Return ``S = (I + penalty K^-1)^-1 = K (K + penalty I)^-1``, shape (items, items), for the full form.
+
+    Powers 1/2 and 1 need products only; the others take an eigendecomposition of G. Works in float64 and returns the
+    dtype of G. The parameters are those of :func:`low_rank_factor`, with G, shape (items, items), for its eigenpairs.
+    """
+    n_items = len(G)
+    K = G.astype(np.float64)
+    if power == 1:
+        K = _multiply(K, K)
+    elif power != 0.5:
+        values, V = scipy.linalg.eigh(K, overwrite_a=True, driver="evd")
+        keep = values > values[-1] * np.finfo(G.dtype).eps
+        half = V[:, keep] * (values[keep] / values[-1]) ** power
+        K = _multiply(half, half.T)
+    K *= inverse_scale * inverse_scale[:, None] * (np.count_nonzero(inverse_scale) / np.trace(K))
+    shifted = K + penalty * np.eye(n_items)
+    # K (K + penalty I)^-1 rather than I - penalty (K + penalty I)^-1, so that small entries keep their digits
+    S = scipy.linalg.cho_solve(scipy.linalg.cho_factor(shifted, lower=True, overwrite_a=True), K, overwrite_b=True)
+    return ((S + S.T) / 2).astype(G.dtype)
