@@ -1,0 +1,15 @@
+"""Loading interactions: tables with ids of any type, MovieLens, LightGCN's text format, and a synthetic MovieLens."""
+
+from rfm_recsys.datasets.interactions import Interactions, from_frame, read_interactions, read_lightgcn
+from rfm_recsys.datasets.movielens import MOVIELENS, load_movielens
+from rfm_recsys.datasets.synthetic import synthetic_movielens
+
+__all__ = [
+    "MOVIELENS",
+    "Interactions",
+    "from_frame",
+    "load_movielens",
+    "read_interactions",
+    "read_lightgcn",
+    "synthetic_movielens",
+]

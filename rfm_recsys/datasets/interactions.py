@@ -1,0 +1,289 @@
+"""Interaction tables: ids of any type mapped to indices and back, from a DataFrame, CSV, Parquet or LightGCN's text."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from rfm_recsys.errors import DataError, IdError, ParameterError
+
+Duplicates = Literal["last", "sum", "error"]
+
+USUAL_NAMES = {
+    "user": ("user_id", "userId", "user", "userid", "uid"),
+    "item": ("item_id", "itemId", "item", "itemid", "movieId", "movie_id", "iid"),
+    "value": ("rating", "value", "weight", "confidence"),
+    "timestamp": ("timestamp", "time"),
+}
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """An interaction table in index space, each (user, item) pair once.
+
+    Attributes
+    ----------
+    users, items : intp arrays, shape (n,)
+        Indices into ``user_ids`` and ``item_ids``.
+    values : float32 array, shape (n,)
+    timestamps : int64 array, shape (n,), Unix seconds, or None
+    user_ids, item_ids : pandas Index, shape (n_users,) and (n_items,)
+        The caller's own ids, sorted where they can be compared and otherwise in order of first appearance; the way
+        back from indices is ``item_ids[indices]``.
+    """
+
+    users: NDArray[np.intp]
+    items: NDArray[np.intp]
+    values: NDArray[np.float32]
+    timestamps: NDArray[np.int64] | None
+    user_ids: "pd.Index[Any]"
+    item_ids: "pd.Index[Any]"
+
+    @classmethod
+    def from_indices(
+        cls, users: Any, items: Any, values: Any, timestamps: Any = None, *, n_users: int, n_items: int
+    ) -> Self:
+        """Make a table whose ids are the indices themselves."""
+        return cls(
+            np.asarray(users, dtype=np.intp),
+            np.asarray(items, dtype=np.intp),
+            np.asarray(values, dtype=np.float32),
+            None if timestamps is None else np.asarray(timestamps, dtype=np.int64),
+            pd.RangeIndex(n_users),
+            pd.RangeIndex(n_items),
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of users and items."""
+        return len(self.user_ids), len(self.item_ids)
+
+    def to_csr(self, dtype: Any = np.float32) -> csr_matrix:
+        """Return the values as a matrix of users x items."""
+        return csr_matrix((self.values.astype(dtype), (self.users, self.items)), shape=self.shape)
+
+    def user_index(self, ids: Any) -> NDArray[np.intp]:
+        """Return the indices of user ids, shape (n,); raises IdError for an unknown one."""
+        return _index(self.user_ids, ids, "user")
+
+    def item_index(self, ids: Any) -> NDArray[np.intp]:
+        """Return the indices of item ids, shape (n,); raises IdError for an unknown one."""
+        return _index(self.item_ids, ids, "item")
+
+    def content_hash(self) -> str:
+        """Return a SHA-256 over indices, values and timestamps in a fixed byte order: the same data, the same hash."""
+        digest = hashlib.sha256(np.array(self.shape, dtype="<i8").tobytes())
+        order = np.lexsort((self.items, self.users))
+        for column, kind in ((self.users, "<i8"), (self.items, "<i8"), (self.values, "<f4"), (self.timestamps, "<i8")):
+            if column is not None:
+                digest.update(np.ascontiguousarray(column[order], dtype=kind).tobytes())
+        return digest.hexdigest()
+
+
+def _index(known: "pd.Index[Any]", ids: Any, what: str) -> NDArray[np.intp]:
+    ids = np.atleast_1d(np.asarray(ids))
+    indices = known.get_indexer(pd.Index(ids)).astype(np.intp)
+    if (indices < 0).any():
+        raise IdError(f"{what} id {ids[indices < 0][0]!r} is not among the {len(known)} known ones; leave it out")
+    return indices
+
+
+def from_frame(
+    frame: pd.DataFrame,
+    user: str = "user_id",
+    item: str = "item_id",
+    value: str | None = None,
+    timestamp: str | None = None,
+    duplicates: Duplicates = "last",
+) -> Interactions:
+    """Map a table of interactions to indices.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One interaction a row.
+    user, item : str
+        Columns of ids, of any type.
+    value : str, optional
+        Column of confidences or ratings; without it every interaction is 1.
+    timestamp : str, optional
+        Column of Unix seconds, or of dates.
+    duplicates : {"last", "sum", "error"}
+        Of several rows for one (user, item): keep the latest (by timestamp, then by row), add the values up and keep
+        the latest timestamp, or refuse.
+
+    Raises
+    ------
+    DataError
+        A missing column, no rows, an id that is null, a value or timestamp that is missing or not a finite number,
+        duplicates where they are refused.
+    ParameterError
+        An unknown ``duplicates``.
+    """
+    if duplicates not in ("last", "sum", "error"):
+        raise ParameterError(f"duplicates is {duplicates!r}; pass 'last', 'sum' or 'error'")
+    for column in filter(None, (user, item, value, timestamp)):
+        if column not in frame.columns:
+            raise DataError(f"there is no column {column!r} among {[*frame.columns]}; name the column to use")
+    if len(frame) == 0:
+        raise DataError("the table has no rows; pass at least one interaction")
+    users, user_ids = _codes(frame[user])
+    items, item_ids = _codes(frame[item])
+    values = np.ones(len(frame)) if value is None else _numbers(frame[value])
+    times = None if timestamp is None else _seconds(frame[timestamp])
+
+    order = np.lexsort((np.zeros(len(frame)) if times is None else times, items, users))
+    users, items, values = users[order], items[order], values[order]
+    last = np.append((users[1:] != users[:-1]) | (items[1:] != items[:-1]), True)
+    if not last.all():
+        if duplicates == "error":
+            at = np.flatnonzero(~last)[0]
+            raise DataError(
+                f"user {user_ids[users[at]]!r} has item {item_ids[items[at]]!r} more than once; "
+                "pass duplicates='last' or 'sum'"
+            )
+        if duplicates == "sum":
+            values = np.add.reduceat(values, np.flatnonzero(np.append(True, last[:-1])))
+            values = np.repeat(values, np.diff(np.append(-1, np.flatnonzero(last))))
+    kept_times = None if times is None else times[order][last]
+    return Interactions(users[last], items[last], values[last].astype(np.float32), kept_times, user_ids, item_ids)
+
+
+def _codes(ids: "pd.Series[Any]") -> tuple[NDArray[np.intp], "pd.Index[Any]"]:
+    missing = np.flatnonzero(ids.isna())
+    if len(missing):
+        raise DataError(f"row {missing[0]} has no id in column {ids.name!r}; remove or complete the row")
+    try:
+        codes, found = pd.factorize(ids, sort=True)
+    except TypeError:  # ids of several types cannot be sorted
+        codes, found = pd.factorize(ids)
+    return codes.astype(np.intp), pd.Index(found)
+
+
+def _numbers(column: "pd.Series[Any]") -> NDArray[np.float64]:
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    bad = np.flatnonzero(~(np.abs(numbers) <= np.finfo(np.float32).max))
+    if len(bad):
+        raise DataError(
+            f"row {bad[0]} has {column.iloc[bad[0]]!r} in column {column.name!r}, not a finite number; "
+            "remove or correct the row"
+        )
+    return numbers
+
+
+def _seconds(column: "pd.Series[Any]") -> NDArray[np.int64]:
+    if pd.api.types.is_numeric_dtype(column):
+        return _numbers(column).astype(np.int64)
+    try:
+        dates = pd.to_datetime(column, utc=True)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"column {column.name!r} holds no dates: {error}; pass Unix seconds or ISO dates") from error
+    if dates.isna().any():
+        raise DataError(f"row {int(np.argmax(dates.isna()))} has no date in column {column.name!r}; remove the row")
+    return dates.dt.tz_convert(None).to_numpy().astype("datetime64[s]").astype(np.int64)
+
+
+def read_interactions(
+    path: str | PathLike[str],
+    user: str | None = None,
+    item: str | None = None,
+    value: str | None = None,
+    timestamp: str | None = None,
+    duplicates: Duplicates = "last",
+) -> Interactions:
+    """Read a CSV (``.csv``, ``.tsv``, also compressed) or Parquet file of interactions.
+
+    Columns that are not named are recognised by their usual names (``userId``, ``item_id``, ``rating``, ``timestamp``
+    and the like); without a value column every interaction is 1. Ids in a CSV are integers only where all of a column
+    are written as Python would write them, so "007" stays a string.
+
+    Raises
+    ------
+    DataError
+        A file that is missing, empty or broken (with the line), and all that :func:`from_frame` refuses.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"there is no file {path}; pass the path of a CSV or Parquet file")
+    try:
+        if path.suffix == ".parquet":
+            frame = pd.read_parquet(path)
+        else:
+            separator = "\t" if ".tsv" in path.suffixes else ","
+            frame = pd.read_csv(path, sep=separator, dtype=str, index_col=False, on_bad_lines="error")
+    except (ValueError, OSError, EOFError) as error:  # pandas' and Arrow's parser errors are ValueErrors
+        raise DataError(f"{path} cannot be read: {error}; mend or remove the line, or export the file again") from error
+    columns = {"user": user, "item": item, "value": value, "timestamp": timestamp}
+    for role, usual in USUAL_NAMES.items():
+        if columns[role] is None:
+            columns[role] = next((name for name in usual if name in frame.columns), None)
+    if columns["user"] is None or columns["item"] is None:
+        raise DataError(f"{path} has the columns {[*frame.columns]}; name those of the users and items (user=, item=)")
+    if path.suffix != ".parquet":
+        for role, column in columns.items():
+            if column in frame.columns:
+                text = frame[column]
+                frame[column] = _integers(text) if role in ("user", "item") else _numeric_if_possible(text)
+    try:
+        return from_frame(frame, duplicates=duplicates, **columns)  # type: ignore[arg-type]
+    except DataError as error:
+        raise DataError(f"{path}: {error} (row 0 is the first line after the header)") from error
+
+
+def _integers(text: "pd.Series[Any]") -> "pd.Series[Any]":
+    canonical = text.str.fullmatch(r"0|-?[1-9][0-9]{0,17}")
+    return text.astype(np.int64) if len(text) and canonical.eq(True).all() else text
+
+
+def _numeric_if_possible(text: "pd.Series[Any]") -> "pd.Series[Any]":
+    numbers = pd.to_numeric(text, errors="coerce")
+    return numbers if numbers.notna().all() else text
+
+
+def read_lightgcn(*paths: str | PathLike[str]) -> tuple[csr_matrix, ...]:
+    """Read files in LightGCN's text format, a user and then its items a line, into matrices of one common shape.
+
+    Raises
+    ------
+    DataError
+        A file that is missing or empty, or a line with something else than non-negative integers.
+    """
+    if not paths:
+        raise ParameterError("no path is given; pass the files to read, e.g. train.txt and test.txt")
+    parts = [_lightgcn_pairs(Path(path)) for path in paths]
+    shape = tuple(max(int(column.max(initial=-1)) for column in columns) + 1 for columns in zip(*parts, strict=True))
+    matrices = []
+    for users, items in parts:
+        known = items >= 0
+        matrix = csr_matrix((np.ones(known.sum(), dtype=np.float32), (users[known], items[known])), shape=shape)
+        matrix.data[:] = 1  # an item that stands twice on a line counts once
+        matrices.append(matrix)
+    return tuple(matrices)
+
+
+def _lightgcn_pairs(path: Path) -> Sequence[NDArray[np.int64]]:
+    """Return users and items; a user without items has the item -1, so that its index still counts."""
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}; pass a file in LightGCN's text format") from error
+    users, items = [], []
+    for number, line in enumerate(lines, 1):
+        fields = line.split()
+        if not fields:
+            continue
+        if not all(field.isascii() and field.isdigit() and len(field) < 10 for field in fields):
+            raise DataError(f"{path}, line {number}: not all of it are non-negative integers; mend or remove the line")
+        row = np.array(fields, dtype=np.int64)
+        items.append(row[1:] if len(row) > 1 else np.array([-1]))
+        users.append(np.full(len(items[-1]), row[0]))
+    if not users:
+        raise DataError(f"{path} is empty; pass a file with a user and its items a line")
+    return np.concatenate(users), np.concatenate(items)

@@ -1,0 +1,126 @@
+"""MovieLens: downloaded, checked and cached, or read from a folder that the user already has.
+
+The data belong to GroupLens. Their licence forbids redistribution and asks for a citation: Harper and Konstan, The
+MovieLens Datasets: History and Context, ACM TiiS 5(4), 2015.
+"""
+
+import io
+import zipfile
+from os import PathLike
+from pathlib import Path
+from typing import IO
+
+import pandas as pd
+import pooch
+
+from rfm_recsys.datasets.interactions import Interactions, from_frame, read_interactions
+from rfm_recsys.errors import DataError, ParameterError
+
+BASE_URL = "https://files.grouplens.org/datasets/movielens/"
+CACHE_VARIABLE = "RFM_RECSYS_DATA"  # environment variable that overrides the folder of the cache
+
+# the file to read, and the archive's published MD5; None: the sum that is served beside the archive
+MOVIELENS: dict[str, tuple[str, str | None]] = {
+    "100k": ("u.data", "0e33842e24a9c977be4e0107933c0723"),
+    "latest-small": ("ratings.csv", None),
+    "1m": ("ratings.dat", "c4d9eecfca2ab87c1945afe126590906"),
+    "10m": ("ratings.dat", "ce571fd55effeba0271552578f2648bd"),
+    "20m": ("ratings.csv", "cd245b17a1ae2cc31bb14903e1204af3"),
+    "25m": ("ratings.csv", "6b51fb2759a8657d3bfcbfc42b592ada"),
+    "32m": ("ratings.csv", None),
+}
+COLUMNS = ["userId", "movieId", "rating", "timestamp"]
+
+
+def load_movielens(name: str, folder: str | PathLike[str] | None = None, progress: bool = True) -> Interactions:
+    """Load a MovieLens data set: ids are GroupLens' own, values the ratings, timestamps in Unix seconds.
+
+    Parameters
+    ----------
+    name : str
+        "100k", "latest-small", "1m", "10m", "20m", "25m" or "32m".
+    folder : path, optional
+        The unpacked folder, or the zip, where the user has it. A re-export as ``ratings.csv`` or ``ratings.csv.gz``,
+        with or without timestamps, is read too. Without it, the archive is downloaded once into the cache folder of
+        the system, or into ``$RFM_RECSYS_DATA``.
+    progress : bool
+        Whether to show the download.
+
+    Raises
+    ------
+    ParameterError
+        An unknown name.
+    DataError
+        No network, a wrong checksum, a missing file, a broken line.
+    """
+    if name not in MOVIELENS:
+        raise ParameterError(f"there is no MovieLens data set {name!r}; pass one of {', '.join(MOVIELENS)}")
+    source = Path(folder) if folder is not None else _download(name, progress)
+    wanted = MOVIELENS[name][0]
+    if source.is_dir():
+        for file in (wanted, "ratings.csv", "ratings.csv.gz"):
+            if (source / file).is_file():
+                return _read(source / file)
+        raise DataError(f"there is no {wanted}, ratings.csv or ratings.csv.gz in {source}; pass the unpacked folder")
+    try:
+        with zipfile.ZipFile(source) as archive:
+            member = next((m for m in archive.namelist() if Path(m).name == wanted), None)
+            if member is None:
+                raise DataError(f"there is no {wanted} in {source}; pass the archive of MovieLens {name}")
+            with archive.open(member) as file:
+                return _parse(io.BytesIO(file.read()), wanted, f"{source}:{member}")
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{source} is no MovieLens folder or zip ({error}); pass the one from GroupLens") from error
+
+
+def _read(path: Path) -> Interactions:
+    if path.name.startswith("ratings.csv"):
+        return read_interactions(path)
+    with path.open("rb") as file:
+        return _parse(file, path.name, str(path))
+
+
+def _parse(file: IO[bytes], name: str, where: str) -> Interactions:
+    """Read one of GroupLens' own formats: tabs (u.data), ``::`` (ratings.dat) or CSV."""
+    content = file.read()
+    if name == "ratings.dat":
+        content = content.replace(b"::", b"\t")
+    try:
+        table = io.BytesIO(content)
+        if name == "ratings.csv":
+            frame = pd.read_csv(table, index_col=False)
+        else:
+            frame = pd.read_csv(table, sep="\t", names=COLUMNS, index_col=False)
+    except ValueError as error:  # pandas' parser errors name the line
+        raise DataError(f"{where} cannot be read: {error}; download it again") from error
+    bad = frame.apply(pd.to_numeric, errors="coerce").isna().any(axis=1).to_numpy()
+    if bad.any():
+        line = int(bad.argmax()) + 1 + (name == "ratings.csv")
+        raise DataError(f"{where}, line {line}: not user, movie, rating and timestamp; download it again")
+    try:
+        return from_frame(frame, *COLUMNS)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
+def _download(name: str, progress: bool) -> Path:
+    archive = f"ml-{name}.zip"
+    cache = pooch.os_cache("rfm_recsys")
+    checksum = MOVIELENS[name][1]
+    fetcher = pooch.create(path=cache, base_url=BASE_URL, registry={}, env=CACHE_VARIABLE)
+    try:
+        if checksum is None:
+            sums = pooch.retrieve(f"{BASE_URL}{archive}.md5", None, f"{archive}.md5", fetcher.path)
+            words = Path(sums).read_text().replace("=", " ").split()
+            checksum = next((word.lower() for word in words if len(word) == 32), "")
+            if not checksum:
+                Path(sums).unlink()
+                raise DataError(f"{BASE_URL}{archive}.md5 holds no MD5; download {archive} by hand and pass folder=")
+        fetcher.registry[archive] = f"md5:{checksum}"
+        return Path(fetcher.fetch(archive, progressbar=progress))
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong checksum is a ValueError
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"{BASE_URL}{archive} cannot be had: {error}; check the network, or download it by hand and pass folder="
+        ) from error
