@@ -41,7 +41,7 @@ def top_eigenpairs(multiply: Callable[[Floats], Floats], start: Floats, passes: 
     vectors : array, shape (n, r), orthonormal
     """
     Q = start
-    values = np.empty(0)
+    values: Floats = np.empty(0)
     for _ in range(passes):
         Z = multiply(Q)
         values, rotation = _nystrom(dense_gram(Q, Z), dense_gram(Z, Z))
@@ -97,14 +97,13 @@ def low_rank_factor(
     return F
 
 
-def full_smoother(G: Floats, inverse_scale: Floats, power: float, penalty: float) -> Floats:
-    """Return ``S = (I + penalty K^-1)^-1 = K (K + penalty I)^-1``, shape (items, items), for the full form.
+def reweighting(G: Floats, inverse_scale: Floats, power: float) -> Floats:
+    """Return ``K = D^-1 G^(2 power) D^-1``, shape (items, items), float64, for the full form.
 
-    Powers 1/2 and 1 need products only; the others take an eigendecomposition of G. Works in float64 and returns the
-    dtype of G. The parameters are those of :func:`low_rank_factor`, with G, shape (items, items), for its eigenpairs.
+    Scaled like E in :func:`low_rank_factor`, whose parameters these are. Powers 1/2 and 1 need products only; the
+    others take an eigendecomposition of G.
     """
-    n_items = len(G)
-    K = G.astype(np.float64)
+    K: Floats = G.astype(np.float64)
     if power == 1:
         K = _multiply(K, K)
     elif power != 0.5:
@@ -112,8 +111,16 @@ def full_smoother(G: Floats, inverse_scale: Floats, power: float, penalty: float
         keep = values > values[-1] * np.finfo(G.dtype).eps
         half = V[:, keep] * (values[keep] / values[-1]) ** power
         K = _multiply(half, half.T)
-    K *= inverse_scale * inverse_scale[:, None] * (np.count_nonzero(inverse_scale) / np.trace(K))
-    shifted = K + penalty * np.eye(n_items)
+    K *= inverse_scale[:, None] * (np.count_nonzero(inverse_scale) / np.trace(K))
+    K *= inverse_scale
+    return K
+
+
+def smoother(K: Floats, penalty: float) -> Floats:
+    """Return ``S = (I + penalty K^-1)^-1 = K (K + penalty I)^-1``, shape (items, items); overwrites K."""
+    shifted = K.copy()
+    shifted.flat[:: len(K) + 1] += penalty
     # K (K + penalty I)^-1 rather than I - penalty (K + penalty I)^-1, so that small entries keep their digits
     S = scipy.linalg.cho_solve(scipy.linalg.cho_factor(shifted, lower=True, overwrite_a=True), K, overwrite_b=True)
-    return ((S + S.T) / 2).astype(G.dtype)
+    symmetric: Floats = (S + S.T) / 2
+    return symmetric

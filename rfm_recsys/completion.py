@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import ThreadpoolController
 
 from rfm_recsys import kernels
-from rfm_recsys.agop import full_smoother, low_rank_factor, top_eigenpairs
+from rfm_recsys.agop import low_rank_factor, reweighting, smoother, top_eigenpairs
 from rfm_recsys.errors import DataError
 from rfm_recsys.kernels import Floats, Ints
 
@@ -191,7 +191,8 @@ def full_rounds(users: FullUserBlock, settings: Settings, rounds: int) -> Iterat
     """Run lin-RFM in its full form; yield ``S``, shape (items, items), after each round's solves."""
     scale, inverse_scale = _start(users, settings)
     for _ in range(rounds):
-        S = full_smoother(users.gram(scale), inverse_scale, settings.power, settings.penalty)
+        S = smoother(reweighting(users.gram(scale), inverse_scale, settings.power), settings.penalty)
+        S = S.astype(users.dtype)
         users.solve(S)
         yield S
 
@@ -228,7 +229,8 @@ def solve_users(indptr: Ints, indices: Ints, confidence: Floats, F: Floats, lapa
 def solve_users_full(indptr: Ints, indices: Ints, confidence: Floats, S: Floats, lapack: Ints) -> tuple[Floats, Floats]:
     """Return the dual coefficients and the fitted values, shape (nnz,); raises DataError where a solve overflows."""
     A, fitted = np.empty_like(confidence), np.empty_like(confidence)
-    _check(kernels.solve_rows_full(indptr, indices, confidence, S, lapack, A, fitted))
+    weight, rhs = np.abs(confidence) - 1, np.maximum(confidence, 0)
+    _check(kernels.solve_rows_full(indptr, indices, weight, rhs, S, lapack, A, fitted))
     return A, fitted
 
 
@@ -236,6 +238,6 @@ def _check(status: Ints) -> None:
     failed = np.flatnonzero(status)
     if len(failed):
         raise DataError(
-            f"the solve of row {failed[0]} (and {len(failed) - 1} others) overflowed: alpha * value is too large for the "
-            "precision; scale the values or alpha down, or use dtype=np.float64"
+            f"the solve of row {failed[0]} (and {len(failed) - 1} others) overflowed: alpha * value is too large for "
+            "the precision; scale the values or alpha down, or use dtype=np.float64"
         )

@@ -134,7 +134,8 @@ def solve_rows(indptr: Ints, indices: Ints, confidence: Floats, F: Floats, lapac
     """Solve ``u = (I + F_O^T diag(c - 1) F_O)^-1 F_O^T (c p)`` for every user into ``out``, shape (users, factors).
 
     A user with at least as many items as factors is solved in the factors (primal); one with fewer items, none of them
-    with a confidence below 1, in the items (dual, by Woodbury's identity). Returns LAPACK's status, or ``NOT_FINITE``, shape (users,).
+    with a confidence below 1, in the items (dual, by Woodbury's identity). Returns LAPACK's status, or ``NOT_FINITE``,
+    shape (users,).
     """
     n_users, n_factors = out.shape
     status = np.zeros(n_users, dtype=np.int64)
@@ -188,13 +189,15 @@ def solve_rows(indptr: Ints, indices: Ints, confidence: Floats, F: Floats, lapac
 
 @njit(cache=True, parallel=True)
 def solve_rows_full(
-    indptr: Ints, indices: Ints, confidence: Floats, S: Floats, lapack: Ints, a: Floats, fitted: Floats
+    indptr: Ints, indices: Ints, weight: Floats, rhs: Floats, S: Floats, lapack: Ints, a: Floats, fitted: Floats
 ) -> Ints:
-    """Solve ``(I + diag(c - 1) S_OO) a = c p`` for every user of the full form.
+    """Solve ``(I + diag(weight) S_OO) a = rhs`` for every user of the full form.
 
-    Writes the coefficients ``a`` and the fitted values ``S_OO a`` at the observed entries, both of shape (nnz,).
-    Symmetric where no confidence is below 1, by the same identity as the dual of :func:`solve_rows`. Returns LAPACK's
-    status, or ``NOT_FINITE``, shape (users,).
+    Implicit feedback has the weights ``c - 1`` and the right-hand side ``c p``; plain matrix completion, which is
+    ``(K_OO + lambda I) a = y``, has ``1 / lambda`` and ``y / lambda``, with K for S. Writes the coefficients ``a`` and
+    the fitted values ``S_OO a`` at the observed entries, both of shape (nnz,), like ``weight`` and ``rhs``. Symmetric
+    where no weight is negative, by the same identity as the dual of :func:`solve_rows`. Returns LAPACK's status, or
+    ``NOT_FINITE``, shape (users,).
     """
     n_users = len(indptr) - 1
     longest = 0
@@ -217,13 +220,13 @@ def solve_rows_full(
             A, S_OO = square[: n * n].reshape(n, n), s_square[: n * n].reshape(n, n)
             symmetric = True
             for j in range(n):
-                symmetric = symmetric and abs(confidence[start + j]) >= 1
-                y[j] = max(confidence[start + j], 0)
+                symmetric = symmetric and weight[start + j] >= 0
+                y[j] = rhs[start + j]
                 for k in range(n):
                     S_OO[j, k] = S[indices[start + j], indices[start + k]]
             if symmetric:
                 for j in range(n):
-                    root[j] = np.sqrt(abs(confidence[start + j]) - 1)
+                    root[j] = np.sqrt(weight[start + j])
                 for j in range(n):
                     for k in range(n):
                         A[j, k] = root[j] * S_OO[j, k] * root[k]
@@ -235,7 +238,7 @@ def solve_rows_full(
             else:
                 for j in range(n):
                     for k in range(n):  # the transpose, since LAPACK reads columns
-                        A[k, j] = (abs(confidence[start + j]) - 1) * S_OO[j, k]
+                        A[k, j] = weight[start + j] * S_OO[j, k]
                     A[j, j] += 1
                     z[j] = y[j]
                 status[user] = _solve_general(lapack, A, z[:n])
@@ -294,7 +297,7 @@ def dense_gram(A: Floats, B: Floats) -> Floats:
     for task in prange(n_tasks):
         first, last = task * rows, min((task + 1) * rows, n)
         np.dot(A[first:last].T, B[first:last], partial[task])
-    total = partial[0]
+    total: Floats = partial[0]
     for task in range(1, n_tasks):
         total += partial[task]
     return total
@@ -373,7 +376,7 @@ def top_k_sparse(
     ids: NDArray[np.int32],
     scores: Floats,
 ) -> None:
-    """Do as :func:`top_k` for ``A @ S``, where ``rows`` are A's CSR arrays and S has the shape (columns of A, columns)."""
+    """Do as :func:`top_k` for ``A @ S``, where ``rows`` are A's CSR arrays, with S of shape (columns of A, columns)."""
     n = len(ids)
     row_indptr, row_indices, row_values = rows
     for task in prange(min(n, TASKS)):

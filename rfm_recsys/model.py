@@ -3,12 +3,11 @@
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
-from scipy.sparse import csr_matrix, vstack
+from scipy.sparse import csr_matrix
 from tqdm.auto import tqdm
 
 from rfm_recsys import kernels, serialization
@@ -26,7 +25,6 @@ from rfm_recsys.completion import (
 from rfm_recsys.errors import ModelFileError, NotFittedError, ParameterError
 from rfm_recsys.kernels import Floats
 from rfm_recsys.validation import (
-    INT32_MAX,
     check_dtype,
     check_generator,
     check_ids,
@@ -102,9 +100,9 @@ class LinRFM:
         self,
         factors: int | None = 256,
         regularization: float = 8.0,
-        alpha: float = 5.0,
+        alpha: float = 4.0,
         iterations: int = 2,
-        power: float = 0.25,
+        power: float = 0.35,
         item_norm: float = 0.7,
         user_norm: float = 0.7,
         dtype: DTypeLike = np.float32,
@@ -188,8 +186,8 @@ class LinRFM:
                 users = UserBlock(confidence)
                 rounds = low_rank_rounds(users, settings, self.factors, self.iterations, generator)
             begun = time.perf_counter()
-            item_factors = None
-            for iteration, item_factors in enumerate(rounds):
+            for iteration, F in enumerate(rounds):
+                item_factors = F
                 loss = users.loss() if self.calculate_training_loss else None
                 elapsed, begun = time.perf_counter() - begun, time.perf_counter()
                 if loss is not None:
@@ -297,8 +295,8 @@ class LinRFM:
         if filter_already_liked_items or recalculate_user:
             if getattr(user_items, "format", None) != "csr":
                 raise ParameterError(
-                    f"user_items is {type(user_items).__name__}; pass a CSR matrix with one row for each user, or switch "
-                    "filter_already_liked_items and recalculate_user off"
+                    f"user_items is {type(user_items).__name__}; pass a CSR matrix with one row for each user, or "
+                    "switch filter_already_liked_items and recalculate_user off"
                 )
             rows = check_interactions(user_items, self.item_factors.dtype, rows=len(ids), items=n_items)
         candidates, filtered = self._candidates(n_items, items, filter_items, "item")

@@ -28,24 +28,26 @@ def check_number(name: str, value: Any, least: float, *, above: bool = False) ->
     bound = f"{'above' if above else 'at least'} {least}"
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ParameterTypeError(f"{name} is {value!r}, of type {type(value).__name__}; pass a number {bound}")
-    if not np.isfinite(value) or value < least or (above and value == least):
+    number = float(value)
+    if not np.isfinite(number) or number < least or (above and number == least):
         raise ParameterError(f"{name} is {value!r}; pass a finite number {bound}")
-    return float(value)
+    return number
 
 
 def check_integer(name: str, value: Any, least: int) -> int:
     """Return an integer from ``least`` to 2^31 - 1; raises ParameterError or ParameterTypeError."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise ParameterTypeError(f"{name} is {value!r}, of type {type(value).__name__}; pass an integer")
-    if not least <= value <= INT32_MAX:
+    number = int(value)
+    if not least <= number <= INT32_MAX:
         raise ParameterError(f"{name} is {value}; pass an integer in {least}..{INT32_MAX}")
-    return int(value)
+    return number
 
 
 def check_dtype(value: Any) -> np.dtype[Any]:
     """Return float32 or float64 as a NumPy dtype; raises ParameterError for any other."""
     try:
-        dtype = np.dtype(value)
+        dtype: np.dtype[Any] = np.dtype(value)
     except TypeError as error:
         raise ParameterTypeError(f"dtype is {value!r}; pass np.float32 or np.float64") from error
     if dtype not in (np.float32, np.float64):

@@ -8,7 +8,6 @@ import io
 import zipfile
 from os import PathLike
 from pathlib import Path
-from typing import IO
 
 import pandas as pd
 import pooch
@@ -67,8 +66,7 @@ def load_movielens(name: str, folder: str | PathLike[str] | None = None, progres
             member = next((m for m in archive.namelist() if Path(m).name == wanted), None)
             if member is None:
                 raise DataError(f"there is no {wanted} in {source}; pass the archive of MovieLens {name}")
-            with archive.open(member) as file:
-                return _parse(io.BytesIO(file.read()), wanted, f"{source}:{member}")
+            return _parse(archive.read(member), wanted, f"{source}:{member}")
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"{source} is no MovieLens folder or zip ({error}); pass the one from GroupLens") from error
 
@@ -76,13 +74,11 @@ def load_movielens(name: str, folder: str | PathLike[str] | None = None, progres
 def _read(path: Path) -> Interactions:
     if path.name.startswith("ratings.csv"):
         return read_interactions(path)
-    with path.open("rb") as file:
-        return _parse(file, path.name, str(path))
+    return _parse(path.read_bytes(), path.name, str(path))
 
 
-def _parse(file: IO[bytes], name: str, where: str) -> Interactions:
+def _parse(content: bytes, name: str, where: str) -> Interactions:
     """Read one of GroupLens' own formats: tabs (u.data), ``::`` (ratings.dat) or CSV."""
-    content = file.read()
     if name == "ratings.dat":
         content = content.replace(b"::", b"\t")
     try:
@@ -98,7 +94,7 @@ def _parse(file: IO[bytes], name: str, where: str) -> Interactions:
         line = int(bad.argmax()) + 1 + (name == "ratings.csv")
         raise DataError(f"{where}, line {line}: not user, movie, rating and timestamp; download it again")
     try:
-        return from_frame(frame, *COLUMNS)
+        return from_frame(frame, user="userId", item="movieId", value="rating", timestamp="timestamp")
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
 

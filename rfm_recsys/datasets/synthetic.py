@@ -8,7 +8,7 @@ from rfm_recsys.errors import ParameterError
 from rfm_recsys.validation import check_integer
 
 USERS_AT_ONCE = 512  # whose scores for all items are in memory together
-ACTIVITY_SPREAD = 0.95  # of the log of a user's interactions: mean 165 and median 96 on ML-1M, whose minimum is 20
+ACTIVITY_SPREAD = 0.95  # of the log of a user's interactions; ML-1M has the mean 165, median 96 and minimum 20
 POPULARITY_SPREAD = 2.0  # of the log-odds of an item
 TASTES, TASTE_SPREAD, TASTE_DECAY = 40, 3.0, 1.0  # dimensions of taste; the k-th counts k^-decay
 SERIES_ITEMS, SERIES_SPREAD = 4, 1.3  # items in a series, which no low rank describes; spread of its following
@@ -42,8 +42,8 @@ def synthetic_movielens(
     check_integer("seed", seed, 0)
     if not n_users <= check_integer("n_interactions", n_interactions, 1) <= n_users * n_items // 2:
         raise ParameterError(
-            f"n_interactions is {n_interactions}, outside {n_users}..{n_users * n_items // 2} (one for each user to half "
-            "of all pairs); pass another number, or other numbers of users and items"
+            f"n_interactions is {n_interactions}, outside {n_users}..{n_users * n_items // 2} (one for each user to "
+            "half of all pairs); pass another number, or other numbers of users and items"
         )
     generator = np.random.default_rng(seed)
     activity = _activity(n_users, n_items, n_interactions, generator)
@@ -83,9 +83,9 @@ def _activity(n_users: int, n_items: int, total: int, generator: np.random.Gener
     low, high = 0.0, float(total)
     for _ in range(100):  # bisection for the scale that gives the total
         middle = (low + high) / 2
-        counts = np.minimum(least + np.floor(middle * excess), most).astype(np.int64)
-        low, high = (middle, high) if counts.sum() <= total else (low, middle)
-    counts = np.minimum(least + np.floor(low * excess), most).astype(np.int64)
+        given = np.minimum(least + np.floor(middle * excess), most).sum()
+        low, high = (middle, high) if given <= total else (low, middle)
+    counts: NDArray[np.int64] = np.minimum(least + np.floor(low * excess), most).astype(np.int64)
     while (missing := total - counts.sum()) > 0:  # what rounding down has left over: one more for some users
         free = np.flatnonzero(counts < n_items)
         counts[generator.choice(free, min(missing, len(free)), replace=False)] += 1
@@ -98,4 +98,5 @@ def _times(row: NDArray[np.intp], n_users: int, generator: np.random.Generator) 
     comes_back = generator.random(n_users) < 0.4
     later_day = np.floor(generator.exponential(30, len(row)) / 10) * 10  # a handful of days, not one an item
     days = np.where(comes_back[row], later_day, 0)
-    return (signed_up[row] + DAY * days + generator.exponential(1800, len(row))).astype(np.int64)
+    times: NDArray[np.int64] = (signed_up[row] + DAY * days + generator.exponential(1800, len(row))).astype(np.int64)
+    return times

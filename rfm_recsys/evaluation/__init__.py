@@ -1,6 +1,7 @@
-"""Offline comparison of recommenders: splits, metrics, baselines, and ``compare`` over them."""
+"""Offline ranking evaluation: splits, metrics, baselines, and the comparison behind ``rfm-recsys compare``."""
 
-from rfm_recsys.evaluation.baselines import ALS, EASE, Popularity, Recommender, default_baselines
+from rfm_recsys.evaluation.baselines import ALS, EASE, Popularity, Recommender
+from rfm_recsys.evaluation.compare import compare
 from rfm_recsys.evaluation.metrics import mean_over_users, ndcg, plain_recall, recall
 from rfm_recsys.evaluation.splits import StrongSplit, strong_generalisation
 
@@ -10,7 +11,7 @@ __all__ = [
     "Popularity",
     "Recommender",
     "StrongSplit",
-    "default_baselines",
+    "compare",
     "mean_over_users",
     "ndcg",
     "plain_recall",

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 from threadpoolctl import threadpool_limits
 
-from rfm_recsys.errors import InsufficientMemoryError, ParameterError
+from rfm_recsys.errors import ParameterError
+from rfm_recsys.validation import check_memory
 
 USERS_AT_ONCE = 256  # whose dense scores are in memory together
 ITEMS_AT_ONCE = 256  # rows of the Gram matrix that are computed together
@@ -119,12 +119,7 @@ class EASE(_RowScorer):
         """
         n_items = user_items.shape[1]
         needed = 12 * n_items**2 + 20 * ITEMS_AT_ONCE * n_items  # float64 and float32; a strip, sparse and dense
-        available = available_memory()
-        if needed > available:
-            raise InsufficientMemoryError(
-                f"EASE needs {needed / 2**30:.1f} GiB for {n_items} items, of {available / 2**30:.1f} GiB available; "
-                "leave out rare items, or EASE"
-            )
+        check_memory(needed, f"EASE on {n_items} items", "leave out rare items, or EASE")
 
         by_user = user_items.astype(np.float64)
         by_item = by_user.T.tocsr()
@@ -207,15 +202,3 @@ def default_baselines(user_items: sp.csr_matrix, seed: int) -> dict[str, Recomme
         "ALS (implicit)": ALS(random_state=seed),
         "EASE": EASE(regularization=min(1000.0, round(5 * mean_users, 1))),
     }
-
-
-def available_memory() -> int:
-    """Return the bytes that this process may still take: the machine's, or its control group's where that is less."""
-    fields = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
-    available = next(int(words[1]) * 1024 for words in fields if words[0] == "MemAvailable:")
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-    except OSError:
-        return available
-    return available if limit == "max" else min(available, int(limit) - used)

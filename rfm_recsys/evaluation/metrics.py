@@ -10,7 +10,6 @@ at its first place. All raise :class:`~rfm_recsys.errors.DataError` where shapes
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from rfm_recsys.errors import DataError, ParameterError
@@ -83,4 +82,6 @@ def _hits(ids: NDArray[np.integer], targets: Any, k: int) -> tuple[NDArray[np.bo
 
 def _ratio(found: NDArray[Any], possible: NDArray[Any]) -> NDArray[np.float64]:
     """Divide, with nan where nothing was possible."""
-    return np.divide(found, possible, out=np.full(len(found), np.nan), where=possible > 0)
+    ratio = np.full(len(found), np.nan)
+    np.divide(found, possible, out=ratio, where=possible > 0)
+    return ratio
