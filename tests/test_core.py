@@ -16,7 +16,7 @@ def interactions(users: int = 80, items: int = 40, seed: int = 0) -> csr_matrix:
 
 
 def naive_solve(row: Floats, F: Floats) -> Floats:
-    """Solve the normal equations over all items: weight |c| and target 1 or 0 where observed, weight 1 and 0 elsewhere."""
+    """Solve over all items: weight |c| and target 1 or 0 where observed, weight 1 and target 0 elsewhere."""
     weight, target = np.where(row != 0, np.abs(row), 1.0), (row > 0).astype(float)
     S = F @ F.T
     x = S @ np.linalg.solve(np.eye(len(S)) + (weight - 1)[:, None] * S, weight * target)
