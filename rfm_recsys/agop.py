@@ -14,7 +14,7 @@ from rfm_recsys.kernels import Floats, dense_gram, dense_product
 
 def _multiply(A: Floats, B: Floats) -> Floats:
     out = np.empty((len(A), B.shape[1]), dtype=A.dtype)
-    dense_product(A, np.ascontiguousarray(B, dtype=A.dtype), out)
+    dense_product(np.ascontiguousarray(A), np.ascontiguousarray(B, dtype=A.dtype), out)
     return out
 
 
