@@ -10,9 +10,11 @@ from rfm_recsys.errors import DataError, RfmRecsysError
 try:
     import typer
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 except ModuleNotFoundError as error:
-    sys.exit(f"rfm-recsys needs {error.name}; install it with: pip install 'rfm-recsys[evaluation]'")
+    print(f"rfm-recsys needs {error.name}; install it with: pip install 'rfm-recsys[evaluation]'", file=sys.stderr)
+    sys.exit(2)
 
 if TYPE_CHECKING:
     from rfm_recsys.datasets import Interactions
@@ -33,6 +35,10 @@ def main() -> None:
         app()
     except RfmRecsysError as error:
         Console(stderr=True).print(f"Error: {error}", style="red", markup=False, highlight=False)
+        sys.exit(2)
+    except ModuleNotFoundError as error:  # PackageNotFoundError, too
+        needed = f"rfm-recsys compare needs {error.name}; install it with: pip install 'rfm-recsys[evaluation]'"
+        Console(stderr=True).print(needed, style="red", markup=False, highlight=False)
         sys.exit(2)
 
 
@@ -76,7 +82,7 @@ def compare(
     console.print(
         "Every interaction is a positive. LinRFM: its defaults. ALS: 64 factors, regularization 10, alpha 5, 15 "
         "iterations, the best found on ML-1M. EASE: 1000, less on small data. Seconds without compilation and imports; "
-        "memory of the model's whole process.",
+        "memory of the model's whole process, at its peak during fit.",
         style="dim",
     )
     console.print(f"written to {output}")
@@ -114,7 +120,7 @@ def _table(result: dict[str, Any]) -> Table:
     good = [row for row in result["models"] if "error" not in row]
     for row in result["models"]:
         if "error" in row:
-            table.add_row(row["model"], f"[red]failed: {row['error']}[/red]")
+            table.add_row(row["model"], f"[red]failed: {escape(row['error'])}[/red]")
             continue
         cells = []
         for key, form, more in COLUMNS.values():

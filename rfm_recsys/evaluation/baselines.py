@@ -193,12 +193,11 @@ class ALS:
 def default_baselines(user_items: sp.csr_matrix, seed: int) -> dict[str, Recommender]:
     """Return the baselines by name, with settings that fit the size of ``user_items``.
 
-    EASE's regularization is five times the mean number of users an item, and no more than 1000, the value of choice
-    from ML-1M upwards.
+    EASE's regularization is 1000, the value of choice from ML-1M upwards, or less on small data: three tenths of the
+    number of users, a rule of thumb from a look at MovieLens 100K and latest-small.
     """
-    mean_users = user_items.nnz / user_items.shape[1]
     return {
         "Popularity": Popularity(),
         "ALS (implicit)": ALS(random_state=seed),
-        "EASE": EASE(regularization=min(1000.0, round(5 * mean_users, 1))),
+        "EASE": EASE(regularization=min(1000.0, 0.3 * user_items.shape[0])),
     }

@@ -4,11 +4,12 @@ import importlib.metadata
 import json
 import os
 import platform
-import resource
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def compare(
     -------
     dict of JSON values: data (with a hash), split, models (parameters, metrics, seconds, MiB) and environment
     """
+    versions = {package: importlib.metadata.version(package) for package in VERSIONS}  # before the work: one may lack
     user_items = data.to_csr()
     user_items.data[:] = 1
     split = strong_generalisation(user_items, seed=seed)
@@ -69,7 +71,7 @@ def compare(
         "models": rows,
         "environment": {
             "python": platform.python_version(),
-            **{package: importlib.metadata.version(package) for package in VERSIONS},
+            **versions,
             "machine": f"{platform.system()} {platform.machine()}",
             "cpus": os.cpu_count(),
         },
@@ -95,28 +97,31 @@ def _in_own_process(model: Recommender, split: StrongSplit) -> dict[str, Any]:
 def _measure(model: Recommender, split: StrongSplit) -> dict[str, Any]:
     """Fit and rank; the model's compiled code is loaded beforehand, by a fit to a sample of the same form."""
     begun = time.perf_counter()
-    _rank(model, split.train[: min(50, split.train.shape[0])], split.fold_in[:2])
-    warm_up, before = time.perf_counter() - begun, _peak_memory()
+    _warm_up(model)
+    warm_up = time.perf_counter() - begun
+    _forget_peak()
+    before = _memory("VmRSS")
 
     begun = time.perf_counter()
     model.fit(split.train, show_progress=False)
-    fitted = time.perf_counter()
+    fitted, peak = time.perf_counter(), _memory("VmHWM")
+    begun_ranking = time.perf_counter()
     ids = _top(model, split.fold_in)
     ended = time.perf_counter()
     return {
         **{metric: mean_over_users(of(ids, split.target, k)) for metric, (of, k) in METRICS.items()},
         "fit_seconds": fitted - begun,
-        "recommend_seconds": ended - fitted,
-        "peak_memory_mib": _peak_memory(),
-        "peak_memory_before_fit_mib": before,
+        "recommend_seconds": ended - begun_ranking,
+        "peak_memory_mib": peak,
+        "memory_before_fit_mib": before,
         "warm_up_seconds": warm_up,
     }
 
 
-def _rank(model: Recommender, train: sp.csr_matrix, fold_in: sp.csr_matrix) -> None:
-    if train.nnz:
-        model.fit(train, show_progress=False)
-        _top(model, fold_in)
+def _warm_up(model: Recommender) -> None:
+    tiny = sp.csr_matrix(np.random.default_rng(0).random((256, 192), dtype=np.float32) < 0.1, dtype=np.float32)
+    model.fit(tiny, show_progress=False)
+    _top(model, tiny)
 
 
 def _top(model: Recommender, fold_in: sp.csr_matrix) -> Any:
@@ -124,8 +129,18 @@ def _top(model: Recommender, fold_in: sp.csr_matrix) -> Any:
     return ids
 
 
-def _peak_memory() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+def _memory(kind: str) -> float:
+    """Return the resident memory in MiB: now (``VmRSS``), or at its highest since `_forget_peak` (``VmHWM``).
+
+    Not ``ru_maxrss``, which a spawned process takes over from its parent.
+    """
+    found = re.search(rf"{kind}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def _forget_peak() -> None:
+    with suppress(OSError):  # where the kernel does not offer it, the peak is that since the process began
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def write_json(result: dict[str, Any], path: Path) -> None:
