@@ -1,6 +1,7 @@
 """Interaction tables: ids of any type mapped to indices and back, from a DataFrame, CSV, Parquet or LightGCN's text."""
 
 import hashlib
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -22,6 +23,8 @@ USUAL_NAMES = {
     "value": ("rating", "value", "weight", "confidence"),
     "timestamp": ("timestamp", "time"),
 }
+MAX_VALUE = float(np.finfo(np.float32).max)
+MAX_SECONDS = float(2**53)  # up to which a float holds every integer
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ class Interactions:
     values : float32 array, shape (n,)
     timestamps : int64 array, shape (n,), Unix seconds, or None
     user_ids, item_ids : pandas Index, shape (n_users,) and (n_items,)
-        The caller's own ids, sorted where they can be compared and otherwise in order of first appearance; the way
-        back from indices is ``item_ids[indices]``.
+        The caller's own ids, sorted (numbers before strings), or in order of first appearance where they cannot be
+        compared; the way back from indices is ``item_ids[indices]``.
     """
 
     users: NDArray[np.intp]
@@ -88,10 +91,11 @@ class Interactions:
 
 
 def _index(known: "pd.Index[Any]", ids: Any, what: str) -> NDArray[np.intp]:
-    ids = np.atleast_1d(np.asarray(ids))
-    indices = known.get_indexer(pd.Index(ids)).astype(np.intp)
-    if (indices < 0).any():
-        raise IdError(f"{what} id {ids[indices < 0][0]!r} is not among the {len(known)} known ones; leave it out")
+    wanted = pd.Index(ids if pd.api.types.is_list_like(ids) else [ids], tupleize_cols=False)
+    indices = known.get_indexer(wanted).astype(np.intp)
+    unknown = wanted[indices < 0].tolist()
+    if unknown:
+        raise IdError(f"{what} id {unknown[0]!r} is not among the {len(known)} known ones; leave it out")
     return indices
 
 
@@ -114,7 +118,7 @@ def from_frame(
     value : str, optional
         Column of confidences or ratings; without it every interaction is 1.
     timestamp : str, optional
-        Column of Unix seconds, or of dates.
+        Column of Unix seconds, or of dates: ISO strings or pandas' own, UTC where they name no time zone.
     duplicates : {"last", "sum", "error"}
         Of several rows for one (user, item): keep the latest (by timestamp, then by row), add the values up and keep
         the latest timestamp, or refuse.
@@ -122,44 +126,48 @@ def from_frame(
     Raises
     ------
     DataError
-        A missing column, no rows, an id that is null, a value or timestamp that is missing or not a finite number,
-        duplicates where they are refused.
+        A missing column, no rows, an id that is null, a value that is missing or not a finite number, a timestamp that
+        is missing or neither a number nor a date, duplicates where they are refused, a sum beyond float32.
     ParameterError
         An unknown ``duplicates``.
     """
     if duplicates not in ("last", "sum", "error"):
         raise ParameterError(f"duplicates is {duplicates!r}; pass 'last', 'sum' or 'error'")
     for column in filter(None, (user, item, value, timestamp)):
-        if column not in frame.columns:
-            raise DataError(f"there is no column {column!r} among {[*frame.columns]}; name the column to use")
+        if (count := list(frame.columns).count(column)) != 1:
+            raise DataError(
+                f"column {column!r} stands {count} times among {[*frame.columns]}; name one that stands once"
+            )
     if len(frame) == 0:
         raise DataError("the table has no rows; pass at least one interaction")
     users, user_ids = _codes(frame[user])
     items, item_ids = _codes(frame[item])
-    values = np.ones(len(frame)) if value is None else _numbers(frame[value])
+    values = np.ones(len(frame)) if value is None else _numbers(frame[value], MAX_VALUE)
     times = None if timestamp is None else _seconds(frame[timestamp])
 
     order = np.lexsort((np.zeros(len(frame)) if times is None else times, items, users))
     users, items, values = users[order], items[order], values[order]
-    last = np.append((users[1:] != users[:-1]) | (items[1:] != items[:-1]), True)
-    if not last.all():
-        if duplicates == "error":
-            at = np.flatnonzero(~last)[0]
-            raise DataError(
-                f"user {user_ids[users[at]]!r} has item {item_ids[items[at]]!r} more than once; "
-                "pass duplicates='last' or 'sum'"
-            )
-        if duplicates == "sum":
-            values = np.add.reduceat(values, np.flatnonzero(np.append(True, last[:-1])))
-            values = np.repeat(values, np.diff(np.append(-1, np.flatnonzero(last))))
+    last = np.flatnonzero(np.append((users[1:] != users[:-1]) | (items[1:] != items[:-1]), True))
+    if duplicates == "error" and len(last) < len(order):
+        at = last[np.diff(last, prepend=-1) > 1][0]
+        raise DataError(
+            f"user {user_ids[users[at]]} has item {item_ids[items[at]]} more than once; pass duplicates='last' or 'sum'"
+        )
+    values = np.add.reduceat(values, np.append(0, last[:-1] + 1)) if duplicates == "sum" else values[last]
+    users, items = users[last], items[last]
+    beyond = np.flatnonzero(np.abs(values) > MAX_VALUE)
+    if len(beyond):
+        at = beyond[0]
+        raise DataError(
+            f"the values of user {user_ids[users[at]]} and item {item_ids[items[at]]} add up to {values[at]:.3g}, "
+            f"beyond {MAX_VALUE:.3g}; scale the column {value!r} down"
+        )
     kept_times = None if times is None else times[order][last]
-    return Interactions(users[last], items[last], values[last].astype(np.float32), kept_times, user_ids, item_ids)
+    return Interactions(users, items, values.astype(np.float32), kept_times, user_ids, item_ids)
 
 
 def _codes(ids: "pd.Series[Any]") -> tuple[NDArray[np.intp], "pd.Index[Any]"]:
-    missing = np.flatnonzero(ids.isna())
-    if len(missing):
-        raise DataError(f"row {missing[0]} has no id in column {ids.name!r}; remove or complete the row")
+    _refuse(ids, ids.isna(), "an id")
     try:
         codes, found = pd.factorize(ids, sort=True)
     except TypeError:  # ids of several types cannot be sorted
@@ -167,27 +175,32 @@ def _codes(ids: "pd.Series[Any]") -> tuple[NDArray[np.intp], "pd.Index[Any]"]:
     return codes.astype(np.intp), pd.Index(found)
 
 
-def _numbers(column: "pd.Series[Any]") -> NDArray[np.float64]:
+def _numbers(column: "pd.Series[Any]", bound: float) -> NDArray[np.float64]:
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    bad = np.flatnonzero(~(np.abs(numbers) <= np.finfo(np.float32).max))
-    if len(bad):
-        raise DataError(
-            f"row {bad[0]} has {column.iloc[bad[0]]!r} in column {column.name!r}, not a finite number; "
-            "remove or correct the row"
-        )
+    _refuse(column, ~(np.abs(numbers) <= bound), f"a finite number of at most {bound:.3g}")
     return numbers
 
 
 def _seconds(column: "pd.Series[Any]") -> NDArray[np.int64]:
-    if pd.api.types.is_numeric_dtype(column):
-        return _numbers(column).astype(np.int64)
-    try:
-        dates = pd.to_datetime(column, utc=True)
-    except (ValueError, TypeError) as error:
-        raise DataError(f"column {column.name!r} holds no dates: {error}; pass Unix seconds or ISO dates") from error
-    if dates.isna().any():
-        raise DataError(f"row {int(np.argmax(dates.isna()))} has no date in column {column.name!r}; remove the row")
+    if (
+        not pd.api.types.is_datetime64_any_dtype(column)
+        and pd.to_numeric(column.iloc[:1], errors="coerce").notna().all()
+    ):
+        return _numbers(column, MAX_SECONDS).astype(np.int64)
+    dates = pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601")
+    _refuse(column, dates.isna(), "an ISO date")
     return dates.dt.tz_convert(None).to_numpy().astype("datetime64[s]").astype(np.int64)
+
+
+def _refuse(column: "pd.Series[Any]", bad: Any, expected: str) -> None:
+    """Raise DataError for the first row that is bad, by its label: ``read_interactions`` labels rows by line."""
+    rows = np.flatnonzero(bad)
+    if len(rows):
+        first = column.iloc[rows[:1]]
+        raise DataError(
+            f"{column.index.name or 'row'} {first.index[0]} has {first.tolist()[0]!r} in column {column.name!r}, "
+            f"not {expected}; correct or remove the {column.index.name or 'row'}"
+        )
 
 
 def read_interactions(
@@ -217,9 +230,22 @@ def read_interactions(
             frame = pd.read_parquet(path)
         else:
             separator = "\t" if ".tsv" in path.suffixes else ","
-            frame = pd.read_csv(path, sep=separator, dtype=str, index_col=False, on_bad_lines="error")
-    except (ValueError, OSError, EOFError) as error:  # pandas' and Arrow's parser errors are ValueErrors
-        raise DataError(f"{path} cannot be read: {error}; mend or remove the line, or export the file again") from error
+            frame = pd.read_csv(
+                path,
+                sep=separator,
+                dtype=str,
+                index_col=False,
+                na_values=[""],
+                keep_default_na=False,
+                skip_blank_lines=False,
+            )
+            frame.index = pd.RangeIndex(2, len(frame) + 2, name="line")  # the header is line 1
+            frame = frame.dropna(how="all")  # blank lines, which count but say nothing
+    except (ValueError, OSError, EOFError, zlib.error) as error:  # pandas' and Arrow's parser errors are ValueErrors
+        reason = str(error).strip()
+        raise DataError(
+            f"{path} cannot be read: {reason}; mend or remove the line, or export the file again"
+        ) from error
     columns = {"user": user, "item": item, "value": value, "timestamp": timestamp}
     for role, usual in USUAL_NAMES.items():
         if columns[role] is None:
@@ -227,24 +253,17 @@ def read_interactions(
     if columns["user"] is None or columns["item"] is None:
         raise DataError(f"{path} has the columns {[*frame.columns]}; name those of the users and items (user=, item=)")
     if path.suffix != ".parquet":
-        for role, column in columns.items():
-            if column in frame.columns:
-                text = frame[column]
-                frame[column] = _integers(text) if role in ("user", "item") else _numeric_if_possible(text)
+        for column in {columns["user"], columns["item"]} & {*frame.columns}:
+            frame[column] = _integers(frame[column])
     try:
         return from_frame(frame, duplicates=duplicates, **columns)  # type: ignore[arg-type]
     except DataError as error:
-        raise DataError(f"{path}: {error} (row 0 is the first line after the header)") from error
+        raise DataError(f"{path}: {error}") from error
 
 
 def _integers(text: "pd.Series[Any]") -> "pd.Series[Any]":
     canonical = text.str.fullmatch(r"0|-?[1-9][0-9]{0,17}")
-    return text.astype(np.int64) if len(text) and canonical.eq(True).all() else text
-
-
-def _numeric_if_possible(text: "pd.Series[Any]") -> "pd.Series[Any]":
-    numbers = pd.to_numeric(text, errors="coerce")
-    return numbers if numbers.notna().all() else text
+    return text.astype(np.int64) if canonical.eq(True).all() else text
 
 
 def read_lightgcn(*paths: str | PathLike[str]) -> tuple[csr_matrix, ...]:
@@ -279,8 +298,11 @@ def _lightgcn_pairs(path: Path) -> Sequence[NDArray[np.int64]]:
         fields = line.split()
         if not fields:
             continue
-        if not all(field.isascii() and field.isdigit() and len(field) < 10 for field in fields):
-            raise DataError(f"{path}, line {number}: not all of it are non-negative integers; mend or remove the line")
+        for field in fields:
+            if not (field.isascii() and field.isdigit() and len(field) < 10):
+                raise DataError(
+                    f"{path}, line {number}: {field!r} is not an integer in 0..999999999; mend or remove the line"
+                )
         row = np.array(fields, dtype=np.int64)
         items.append(row[1:] if len(row) > 1 else np.array([-1]))
         users.append(np.full(len(items[-1]), row[0]))

@@ -5,7 +5,9 @@ MovieLens Datasets: History and Context, ACM TiiS 5(4), 2015.
 """
 
 import io
+import re
 import zipfile
+import zlib
 from os import PathLike
 from pathlib import Path
 
@@ -34,6 +36,8 @@ COLUMNS = ["userId", "movieId", "rating", "timestamp"]
 def load_movielens(name: str, folder: str | PathLike[str] | None = None, progress: bool = True) -> Interactions:
     """Load a MovieLens data set: ids are GroupLens' own, values the ratings, timestamps in Unix seconds.
 
+    The licence forbids redistribution and asks for a citation, see ``datasets/README.md``.
+
     Parameters
     ----------
     name : str
@@ -50,7 +54,7 @@ def load_movielens(name: str, folder: str | PathLike[str] | None = None, progres
     ParameterError
         An unknown name.
     DataError
-        No network, a wrong checksum, a missing file, a broken line.
+        No network, a wrong checksum (the download is deleted), a missing or empty file, a broken line.
     """
     if name not in MOVIELENS:
         raise ParameterError(f"there is no MovieLens data set {name!r}; pass one of {', '.join(MOVIELENS)}")
@@ -67,7 +71,7 @@ def load_movielens(name: str, folder: str | PathLike[str] | None = None, progres
             if member is None:
                 raise DataError(f"there is no {wanted} in {source}; pass the archive of MovieLens {name}")
             return _parse(archive.read(member), wanted, f"{source}:{member}")
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{source} is no MovieLens folder or zip ({error}); pass the one from GroupLens") from error
 
 
@@ -81,17 +85,21 @@ def _parse(content: bytes, name: str, where: str) -> Interactions:
     """Read one of GroupLens' own formats: tabs (u.data), ``::`` (ratings.dat) or CSV."""
     if name == "ratings.dat":
         content = content.replace(b"::", b"\t")
+    header = name == "ratings.csv"
     try:
-        table = io.BytesIO(content)
-        if name == "ratings.csv":
-            frame = pd.read_csv(table, index_col=False)
-        else:
-            frame = pd.read_csv(table, sep="\t", names=COLUMNS, index_col=False)
+        frame = pd.read_csv(
+            io.BytesIO(content),
+            sep="," if header else "\t",
+            names=None if header else COLUMNS,
+            index_col=False,
+            skip_blank_lines=False,
+        )
     except ValueError as error:  # pandas' parser errors name the line
-        raise DataError(f"{where} cannot be read: {error}; download it again") from error
+        raise DataError(f"{where} cannot be read: {str(error).strip()}; download it again") from error
+    frame.index = pd.RangeIndex(1 + header, len(frame) + 1 + header, name="line")
     bad = frame.apply(pd.to_numeric, errors="coerce").isna().any(axis=1).to_numpy()
     if bad.any():
-        line = int(bad.argmax()) + 1 + (name == "ratings.csv")
+        line = frame.index[bad.argmax()]
         raise DataError(f"{where}, line {line}: not user, movie, rating and timestamp; download it again")
     try:
         return from_frame(frame, user="userId", item="movieId", value="rating", timestamp="timestamp")
@@ -100,23 +108,20 @@ def _parse(content: bytes, name: str, where: str) -> Interactions:
 
 
 def _download(name: str, progress: bool) -> Path:
-    archive = f"ml-{name}.zip"
-    cache = pooch.os_cache("rfm_recsys")
-    checksum = MOVIELENS[name][1]
-    fetcher = pooch.create(path=cache, base_url=BASE_URL, registry={}, env=CACHE_VARIABLE)
+    archive, checksum = f"ml-{name}.zip", MOVIELENS[name][1]
+    fetcher = pooch.create(path=pooch.os_cache("rfm_recsys"), base_url=BASE_URL, registry={}, env=CACHE_VARIABLE)
+    sums = fetcher.abspath / f"{archive}.md5"
     try:
         if checksum is None:
-            sums = pooch.retrieve(f"{BASE_URL}{archive}.md5", None, f"{archive}.md5", fetcher.path)
-            words = Path(sums).read_text().replace("=", " ").split()
-            checksum = next((word.lower() for word in words if len(word) == 32), "")
-            if not checksum:
-                Path(sums).unlink()
-                raise DataError(f"{BASE_URL}{archive}.md5 holds no MD5; download {archive} by hand and pass folder=")
+            pooch.retrieve(f"{BASE_URL}{sums.name}", None, sums.name, sums.parent)
+            found = re.search(r"\b[0-9a-f]{32}\b", sums.read_text(), re.IGNORECASE)
+            if found is None:
+                raise ValueError(f"{sums.name} holds no MD5")
+            checksum = found[0].lower()
         fetcher.registry[archive] = f"md5:{checksum}"
         return Path(fetcher.fetch(archive, progressbar=progress))
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong checksum is a ValueError
-        if isinstance(error, DataError):
-            raise
+        sums.unlink(missing_ok=True)  # the sum itself may be the broken one
         raise DataError(
             f"{BASE_URL}{archive} cannot be had: {error}; check the network, or download it by hand and pass folder="
         ) from error
