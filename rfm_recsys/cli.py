@@ -72,11 +72,13 @@ def compare(
     console = Console()
     with console.status(f"loading {dataset}") as status:
         data = _load(dataset)
+        from rfm_recsys import LinRFM
         from rfm_recsys.evaluation.compare import compare as run
         from rfm_recsys.evaluation.compare import write_json
 
         status.update("splitting")
-        result = run(data, dataset, seed, lambda model: status.update(f"fitting and ranking with {model}"))
+        models = {"LinRFM": LinRFM(random_state=seed)}
+        result = run(data, dataset, models, seed, lambda model: status.update(f"fitting and ranking with {model}"))
     write_json(result, output)
     console.print(_table(result))
     console.print(

@@ -21,7 +21,6 @@ from rfm_recsys.datasets import Interactions
 from rfm_recsys.evaluation.baselines import Recommender, default_baselines
 from rfm_recsys.evaluation.metrics import mean_over_users, ndcg, recall
 from rfm_recsys.evaluation.splits import StrongSplit, strong_generalisation
-from rfm_recsys.model import LinRFM
 
 METRICS = {"R@20": (recall, 20), "R@50": (recall, 50), "N@100": (ndcg, 100)}
 DEPTH = max(k for _, k in METRICS.values())
@@ -29,9 +28,13 @@ VERSIONS = ("rfm-recsys", "implicit", "numpy", "numba", "scipy")
 
 
 def compare(
-    data: Interactions, name: str, seed: int = 0, on_start: Callable[[str], None] = lambda model: None
+    data: Interactions,
+    name: str,
+    candidates: dict[str, Recommender],
+    seed: int = 0,
+    on_start: Callable[[str], None] = lambda model: None,
 ) -> dict[str, Any]:
-    """Compare LinRFM at its defaults with implicit's ALS, EASE and popularity by strong generalisation.
+    """Compare models with implicit's ALS, EASE and popularity by strong generalisation.
 
     Every interaction is a positive, whatever its rating. A model that fails has an ``error`` in place of its figures
     and costs the others nothing.
@@ -41,8 +44,10 @@ def compare(
     data : Interactions
     name : str
         What to call the data in the result.
+    candidates : dict
+        The models to compare, by name; they have to be picklable.
     seed : int
-        Of the split and the models.
+        Of the split and the baselines.
     on_start : callable
         Called with each model's name before it is fitted.
 
@@ -54,7 +59,7 @@ def compare(
     user_items = data.to_csr()
     user_items.data[:] = 1
     split = strong_generalisation(user_items, seed=seed)
-    models: dict[str, Recommender] = {"LinRFM": LinRFM(random_state=seed), **default_baselines(split.train, seed)}
+    models = {**candidates, **default_baselines(split.train, seed)}
     rows = []
     for model_name, model in models.items():
         on_start(model_name)
