@@ -6,7 +6,7 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -30,7 +30,7 @@ VERSIONS = ("rfm-recsys", "implicit", "numpy", "numba", "scipy")
 def compare(
     data: Interactions,
     name: str,
-    candidates: dict[str, Recommender],
+    candidates: Mapping[str, Recommender],
     seed: int = 0,
     on_start: Callable[[str], None] = lambda model: None,
 ) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def compare(
     data : Interactions
     name : str
         What to call the data in the result.
-    candidates : dict
+    candidates : mapping
         The models to compare, by name; they have to be picklable.
     seed : int
         Of the split and the baselines.
