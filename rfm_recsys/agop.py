@@ -5,10 +5,12 @@ D^-1`` the reweighting of the items, ``S = (I + lambda K^-1)^-1`` what the users
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import scipy.linalg
 
+from rfm_recsys.errors import DataError
 from rfm_recsys.kernels import Floats, dense_gram, dense_product
 
 
@@ -16,6 +18,16 @@ def _multiply(A: Floats, B: Floats) -> Floats:
     out = np.empty((len(A), B.shape[1]), dtype=A.dtype)
     dense_product(np.ascontiguousarray(A), np.ascontiguousarray(B, dtype=A.dtype), out)
     return out
+
+
+def _decomposed(decompose: Callable[..., Any], matrix: Floats, **options: Any) -> Any:
+    try:
+        return decompose(matrix, **options)
+    except (ValueError, scipy.linalg.LinAlgError) as error:
+        raise DataError(
+            f"the items' system of equations is out of the range of the precision ({error}); bring alpha, "
+            "regularization, the norms and the values closer to 1, or use dtype=np.float64"
+        ) from error
 
 
 def top_eigenpairs(multiply: Callable[[Floats], Floats], start: Floats, passes: int) -> tuple[Floats, Floats]:
@@ -55,11 +67,11 @@ def _nystrom(QZ: Floats, ZZ: Floats) -> tuple[Floats, Floats]:
     norms = np.sqrt(np.diag(ZZ).astype(np.float64))
     inverse = np.divide(1, norms, out=np.zeros_like(norms), where=norms > norms.max(initial=0) * tolerance**2)
     H = QZ * inverse * inverse[:, None]
-    h, P = scipy.linalg.eigh((H + H.T) / 2)
+    h, P = _decomposed(scipy.linalg.eigh, (H + H.T) / 2)
     keep = h > h.max(initial=0) * tolerance
     whiten = inverse[:, None] * P[:, keep] / np.sqrt(h[keep])  # Z whiten = G^(1/2) times orthonormal columns
     M = whiten.T @ ZZ.astype(np.float64) @ whiten
-    values, T = scipy.linalg.eigh((M + M.T) / 2)
+    values, T = _decomposed(scipy.linalg.eigh, (M + M.T) / 2)
     values, T = values[::-1], T[:, ::-1]
     keep = values > values.max(initial=0) * tolerance
     return values[keep], whiten @ (T[:, keep] / np.sqrt(values[keep]))
@@ -91,7 +103,8 @@ def low_rank_factor(
     # L = E^(1/2) (penalty I + E^(1/2) B^T B E^(1/2))^(-1/2): no division, so eigenvalues may underflow
     M = root[:, None] * dense_gram(B, B).astype(np.float64) * root
     M[np.diag_indices(rank)] += penalty
-    L = root[:, None] * scipy.linalg.solve_triangular(scipy.linalg.cholesky(M, lower=True), np.eye(rank), lower=True).T
+    cholesky = _decomposed(scipy.linalg.cholesky, M, lower=True)
+    L = root[:, None] * scipy.linalg.solve_triangular(cholesky, np.eye(rank), lower=True).T
     F = np.zeros((n_items, n_factors), dtype=vectors.dtype)
     F[:, :rank] = _multiply(B, L)
     return F
@@ -107,7 +120,7 @@ def reweighting(G: Floats, inverse_scale: Floats, power: float) -> Floats:
     if power == 1:
         K = _multiply(K, K)
     elif power != 0.5:
-        values, V = scipy.linalg.eigh(K, overwrite_a=True, driver="evd")
+        values, V = _decomposed(scipy.linalg.eigh, K, overwrite_a=True, driver="evd")
         keep = values > values[-1] * np.finfo(G.dtype).eps
         half = V[:, keep] * (values[keep] / values[-1]) ** power
         K = _multiply(half, half.T)
@@ -121,6 +134,7 @@ def smoother(K: Floats, penalty: float) -> Floats:
     shifted = K.copy()
     shifted.flat[:: len(K) + 1] += penalty
     # K (K + penalty I)^-1 rather than I - penalty (K + penalty I)^-1, so that small entries keep their digits
-    S = scipy.linalg.cho_solve(scipy.linalg.cho_factor(shifted, lower=True, overwrite_a=True), K, overwrite_b=True)
+    cholesky = _decomposed(scipy.linalg.cho_factor, shifted, lower=True, overwrite_a=True)
+    S = scipy.linalg.cho_solve(cholesky, K, overwrite_b=True)
     symmetric: Floats = (S + S.T) / 2
     return symmetric

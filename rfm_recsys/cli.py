@@ -5,28 +5,25 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from rfm_recsys.errors import DataError, RfmRecsysError
+from rfm_recsys.errors import DataError, ParameterError, RfmRecsysError
 
 try:
     import typer
     from rich.console import Console
     from rich.markup import escape
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.table import Table
 except ModuleNotFoundError as error:
     print(f"rfm-recsys needs {error.name}; install it with: pip install 'rfm-recsys[evaluation]'", file=sys.stderr)
     sys.exit(2)
 
 if TYPE_CHECKING:
-    from rfm_recsys.datasets import Interactions
+    from rfm_recsys.evaluation.protocols import Data
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="lin-RFM recommendations.")
-COLUMNS = {  # heading: key in the result, format, whether more is better
-    "R@20": ("R@20", ".4f", True),
-    "R@50": ("R@50", ".4f", True),
-    "N@100": ("N@100", ".4f", True),
-    "fit (s)": ("fit_seconds", ".2f", False),
-    "peak memory (MiB)": ("peak_memory_mib", ".0f", False),
-}
+USUAL = "LinRFM,ALS,EASE,ItemKNN cosine,Popularity"
+VALIDATION_SHARE = 0.1  # of the training items of a published split that comes without a validation set
+COSTS = {"fit (s)": ("fit_seconds", ".2f"), "peak memory (MiB)": ("peak_memory_mib", ".0f")}
 
 
 def main() -> None:
@@ -60,44 +57,98 @@ def options(
 @app.command()
 def compare(
     dataset: Annotated[
-        str,
-        typer.Option(help="'synthetic', a MovieLens name (ml-100k, ml-1m, ...), a CSV or Parquet file, or a folder."),
-    ] = "synthetic",
-    output: Annotated[Path, typer.Option(help="Where to write the result as JSON.")] = Path("compare.json"),
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the split and the models.")] = 0,
+        str | None,
+        typer.Option(
+            help="'synthetic', a MovieLens name (ml-100k, ml-1m, ...), a CSV or Parquet file, or a folder (MovieLens, "
+            "or train.txt and test.txt in LightGCN's format). By default that of the protocol.",
+            show_default=False,
+        ),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="A protocol that comes with us (synthetic-strong, ml-1m-strong, gowalla-lightgcn, "
+            "ml-100k-leave-last-out) or a TOML file. By default strong generalisation.",
+            show_default=False,
+        ),
+    ] = None,
+    models: Annotated[
+        str, typer.Option(help="The models, with commas between; the first is compared with the rest.")
+    ] = USUAL,
+    tune: Annotated[bool, typer.Option("--tune/--defaults", help="Tune every model on validation users.")] = False,
+    budget: Annotated[
+        str, typer.Option(help="For --tune, what each model gets: a number of trials, or of seconds as 600s.")
+    ] = "30",
+    seeds: Annotated[int, typer.Option(min=1, help="How often to repeat all, with the seeds 0, 1, ...")] = 1,
+    output: Annotated[
+        Path, typer.Option(help="Where to write the result as JSON; the report goes beside it, as .html.")
+    ] = Path("compare.json"),
 ) -> None:
-    """Rank for held-out users with LinRFM, implicit's ALS, EASE and popularity, and print a table."""
-    if output.is_dir() or not os.access(output.absolute().parent, os.W_OK):
-        raise DataError(f"{output} cannot be written; pass --output with a file in a folder that exists")
-    console = Console()
-    with console.status(f"loading {dataset}") as status:
-        data = _load(dataset)
-        from rfm_recsys import LinRFM
-        from rfm_recsys.evaluation.compare import compare as run
-        from rfm_recsys.evaluation.compare import write_json
+    """Compare models by the same splits and the same tuning; print a table, write JSON and an HTML report.
 
-        status.update("splitting")
-        models = {"LinRFM": LinRFM(random_state=seed)}
-        result = run(data, dataset, models, seed, lambda model: status.update(f"fitting and ranking with {model}"))
+    A run that is killed continues where it stopped when the same command is given again.
+    """
+    state = output.with_name(f"{output.name}.unfinished")
+    report = output.with_suffix(".html")
+    if output.suffix == ".html" or output.is_dir() or not os.access(output.absolute().parent, os.W_OK):
+        raise DataError(f"{output} cannot be written; pass --output with a .json file in a folder that exists")
+    console = Console()
+    with console.status("importing"):
+        from rfm_recsys.evaluation import CANDIDATES, parse_budget, read_protocol, write_json
+        from rfm_recsys.evaluation import compare as run
+        from rfm_recsys.evaluation.report import write_report
+
+    chosen = [name.strip() for name in models.split(",")]
+    for name in chosen:
+        if name not in CANDIDATES:
+            raise ParameterError(f"there is no model {name!r}; pass some of: {', '.join(CANDIDATES)}")
+    spend = parse_budget(budget) if tune else None
+    rules = read_protocol(protocol or _usual_protocol(dataset))
+    source = dataset or rules.dataset
+    with console.status(f"loading {source}"):
+        data = _load(source)
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn(),
+        console=console, transient=True,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task("splitting", total=None)
+        result = run(
+            rules,
+            data,
+            [CANDIDATES[name] for name in chosen],
+            name=Path(source).name if os.path.exists(source) else source,
+            seeds=range(seeds),
+            budget=spend,
+            state=state,
+            on_progress=lambda done, total, text: bar.update(task, completed=done, total=total, description=text),
+        )
     write_json(result, output)
-    console.print(_table(result))
-    console.print(
-        "Every interaction is a positive. LinRFM: its defaults. ALS: 64 factors, regularization 10, alpha 5, 15 "
-        "iterations, the best found on ML-1M. EASE: 1000, less on small data. Seconds without compilation and imports; "
-        "memory of the model's whole process, at its peak during fit.",
-        style="dim",
-    )
-    console.print(f"written to {output}")
+    write_report(result, report)
+    state.unlink(missing_ok=True)
+    _print(console, result)
+    console.print(f"written to {output} and {report}")
     if all("error" in row for row in result["models"]):
         raise typer.Exit(1)
 
 
-def _load(dataset: str) -> "Interactions":
-    from rfm_recsys.datasets import MOVIELENS, load_movielens, read_interactions, synthetic_movielens
+def _usual_protocol(dataset: str | None) -> str:
+    return "gowalla-lightgcn" if dataset is not None and Path(dataset, "train.txt").is_file() else "strong"
+
+
+def _load(dataset: str) -> "Data":
+    from rfm_recsys.datasets import MOVIELENS, load_movielens, read_interactions, read_lightgcn, synthetic_movielens
+    from rfm_recsys.evaluation import random_fraction
 
     if dataset == "synthetic":
         return synthetic_movielens()
     path = Path(dataset)
+    if (path / "train.txt").is_file():
+        if (path / "valid.txt").is_file():
+            return read_lightgcn(*(path / f"{part}.txt" for part in ("train", "valid", "test")))
+        train, test = read_lightgcn(path / "train.txt", path / "test.txt")
+        part = random_fraction(train, VALIDATION_SHARE).test
+        return part.train, part.target, test
     if path.is_dir() or path.suffix == ".zip":
         name = path.stem.removeprefix("ml-")
         return load_movielens(name if name in MOVIELENS else "1m", path)
@@ -110,24 +161,41 @@ def _load(dataset: str) -> "Interactions":
     )
 
 
-def _table(result: dict[str, Any]) -> Table:
-    data, split = result["data"], result["split"]
+def _print(console: Console, result: dict[str, Any]) -> None:
+    from rfm_recsys.evaluation.report import Comparison, verdict
+
+    data, protocol = result["data"], result["protocol"]
     table = Table(
-        title=f"{data['name']}: {data['users']:,} users, {data['items']:,} items, {data['interactions']:,} "
-        f"interactions; {split['held_out_users']} held-out users",
+        title=f"{protocol['title']} on {data['name']}: {data['users']:,} users, {data['items']:,} items, "
+        f"{data['interactions']:,} interactions; {protocol['test_users']:,} test users",
     )
     table.add_column("model")
-    for heading in COLUMNS:
-        table.add_column(heading, justify="right")
+    for heading in (*protocol["table"], *COSTS):
+        table.add_column(heading.replace("_", " "), justify="right")
     good = [row for row in result["models"] if "error" not in row]
     for row in result["models"]:
         if "error" in row:
-            table.add_row(row["model"], f"[red]failed: {escape(row['error'])}[/red]")
+            table.add_row(escape(row["model"]), f"[red]failed: {escape(row['error'])}[/red]")
             continue
         cells = []
-        for key, form, more in COLUMNS.values():
-            best = (max if more else min)(other[key] for other in good)
-            text = format(row[key], form)
-            cells.append(f"[bold green]{text} *[/bold green]" if row[key] == best else text)
-        table.add_row(row["model"], *cells)
-    return table
+        for metric in protocol["table"]:
+            value = row["metrics"][metric]
+            best = value["mean"] == max(other["metrics"][metric]["mean"] for other in good)
+            error = "" if value["low"] is None else f" ±{(value['high'] - value['low']) / 2:.3f}"
+            cells.append(_marked(f"{value['mean']:.4f}{error}".replace("0.", "."), best))
+        for key, form in COSTS.values():
+            cells.append(_marked(format(row[key], form), row[key] == min(other[key] for other in good)))
+        table.add_row(escape(row["model"]), *cells)
+    console.print(table)
+    console.print(str(verdict(Comparison(result))), markup=False, highlight=False)
+    how = "; ".join(f"{row['model']}: {row['how']}" for row in result["models"])
+    console.print(
+        f"{how}. ± is half a 95% interval over users. Every interaction is a positive. Seconds without compilation and "
+        "imports; memory of the model's whole process, at its peak during the fit.",
+        style="dim",
+        markup=False,
+    )
+
+
+def _marked(text: str, best: bool) -> str:
+    return f"[bold green]{text} *[/bold green]" if best else f"{text}  "

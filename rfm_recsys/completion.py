@@ -83,9 +83,9 @@ class _Block:
         """Set up round 1, in which K = I and the rows of X are closed form; ``mean_count`` is that of all users."""
         counts = np.maximum(self.user_counts, 1) / mean_count
         self.root_weight = (counts ** (-settings.user_norm / 2)).astype(self.dtype)
-        # X = s c p / (1 + s (c - 1)) with s = 1 / (1 + lambda), up to the constant s, which the scaling of K removes
-        s = 1 / (1 + settings.penalty)
-        self.E = np.maximum(self.confidence, 0) / (1 + s * (np.abs(self.confidence) - 1))
+        # X = s c p / (1 + s (c - 1)) with s = 1 / (1 + lambda) at the observed entries
+        X = np.maximum(self.confidence, 0) / (settings.penalty + np.abs(self.confidence))
+        self.E = X.astype(self.dtype)
 
     def _loss(self, fitted: Floats, priors: Floats) -> float:
         """Return the objective per unit of weight: that of all observed entries and 1 for each of the others."""
@@ -242,5 +242,5 @@ def _check(status: Ints) -> None:
     if len(failed):
         raise DataError(
             f"the solve of row {failed[0]} (and {len(failed) - 1} others) overflowed: alpha * value is too large for "
-            "the precision; scale the values or alpha down, or use dtype=np.float64"
+            "the precision; scale the values or alpha down, or use dtype=np.float64 where it is float32"
         )

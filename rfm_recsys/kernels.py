@@ -56,7 +56,7 @@ if numba.config.DISABLE_JIT:
 
     def _solve_general(lapack: Ints, matrix: Floats, rhs: Floats) -> int:
         (gesv,) = _scipy_lapack.get_lapack_funcs(("gesv",), (matrix,))
-        _, _, rhs[:], info = gesv(matrix, rhs)
+        _, _, rhs[:], info = gesv(matrix.T, rhs)
         return int(info)
 
 else:
@@ -332,6 +332,10 @@ def _select(values, liked, filtered, ids, scores):  # type: ignore[no-untyped-de
     values[filtered] = lowest
     n_columns = len(values)
     size = min(len(ids), n_columns)
+    if size == 0:
+        ids[:] = -1
+        scores[:] = lowest
+        return
     for column in range(size):
         ids[column], scores[column] = column, values[column]
     for root in range(size // 2 - 1, -1, -1):

@@ -22,7 +22,7 @@ from rfm_recsys.completion import (
     solve_users_full,
     threads,
 )
-from rfm_recsys.errors import ModelFileError, NotFittedError, ParameterError
+from rfm_recsys.errors import DataError, ModelFileError, NotFittedError, ParameterError
 from rfm_recsys.kernels import Floats
 from rfm_recsys.validation import (
     check_dtype,
@@ -35,6 +35,8 @@ from rfm_recsys.validation import (
 )
 
 log = logging.getLogger(__name__)
+
+MAX_WEIGHT = 1e12  # of alpha and regularization; their product has to leave room for digits
 
 Callback = Callable[[int, float, float | None], Any]
 TopList = tuple[NDArray[np.int32], Floats]
@@ -134,11 +136,11 @@ class LinRFM:
         check_integer("iterations", self.iterations, 1)
         check_integer("num_threads", self.num_threads, 0)
         settings = Settings(
-            regularization=check_number("regularization", self.regularization, 0, above=True),
-            alpha=check_number("alpha", self.alpha, 0, above=True),
-            power=check_number("power", self.power, 0),
-            item_norm=check_number("item_norm", self.item_norm, -4),
-            user_norm=check_number("user_norm", self.user_norm, -4),
+            regularization=check_number("regularization", self.regularization, 0, MAX_WEIGHT, above=True),
+            alpha=check_number("alpha", self.alpha, 0, MAX_WEIGHT, above=True),
+            power=check_number("power", self.power, 0, 4),
+            item_norm=check_number("item_norm", self.item_norm, -4, 4),
+            user_norm=check_number("user_norm", self.user_norm, -4, 4),
         )
         return settings, check_dtype(self.dtype)
 
@@ -205,10 +207,14 @@ class LinRFM:
 
     @staticmethod
     def _confidence(user_items: csr_matrix, alpha: float) -> csr_matrix:
-        return csr_matrix(
-            (user_items.data * user_items.dtype.type(alpha), user_items.indices, user_items.indptr),
-            shape=user_items.shape,
-        )
+        with np.errstate(over="ignore"):
+            confidence = user_items.data * user_items.dtype.type(alpha)
+        if not (np.isfinite(confidence) & (confidence != 0)).all():
+            raise DataError(
+                f"alpha * value is beyond {user_items.dtype} for alpha={alpha} and values up to "
+                f"{np.abs(user_items.data).max():g}; scale alpha or the values, or use dtype=np.float64"
+            )
+        return csr_matrix((confidence, user_items.indices, user_items.indptr), shape=user_items.shape)
 
     def _require_fit(self) -> tuple[int, int]:
         """Return the numbers of users and items; raises NotFittedError."""
@@ -408,6 +414,10 @@ class LinRFM:
                     model.user_factors.check_format(full_check=True)
                 else:
                     model.user_factors = arrays["user_factors"]
+                columns = len(model.item_factors) if model.factors is None else model.factors
+                for factors in (model.item_factors, model.user_factors):
+                    if factors.ndim != 2 or factors.shape[1] != columns or factors.dtype != model.dtype:
+                        raise ValueError(f"its factors have the shape {factors.shape} and hold {factors.dtype}")
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"{fileobj_or_path} holds no LinRFM model ({error}); save the model again") from error
         return model

@@ -53,6 +53,7 @@ def load(source: PathOrFile) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
                     f"{name} has the format version {header['version']}, and this is version {VERSION}; "
                     "upgrade rfm_recsys, or save the model again with the version in use"
                 )
+            parameters = dict(header["parameters"])
             arrays = {key: content[key] for key in content.files if key != "header"}
     except FileNotFoundError:
         raise
@@ -69,4 +70,4 @@ def load(source: PathOrFile) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         if isinstance(error, ModelFileError):
             raise
         raise ModelFileError(f"{name} is not a whole model file ({error}); save the model again") from error
-    return dict(header["parameters"]), arrays
+    return parameters, arrays

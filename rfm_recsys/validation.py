@@ -23,13 +23,13 @@ from rfm_recsys.errors import (
 INT32_MAX = np.iinfo(np.int32).max
 
 
-def check_number(name: str, value: Any, least: float, *, above: bool = False) -> float:
-    """Return a finite real number of at least (or above) ``least``; raises ParameterError or ParameterTypeError."""
-    bound = f"{'above' if above else 'at least'} {least}"
+def check_number(name: str, value: Any, least: float, most: float = np.inf, *, above: bool = False) -> float:
+    """Return a finite number from (or above) ``least`` to ``most``; raises ParameterError or ParameterTypeError."""
+    bound = f"{'above' if above else 'at least'} {least:g}{f' and at most {most:g}' if most < np.inf else ''}"
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ParameterTypeError(f"{name} is {value!r}, of type {type(value).__name__}; pass a number {bound}")
     number = float(value)
-    if not np.isfinite(number) or number < least or (above and number == least):
+    if not (np.isfinite(number) and least <= number <= most) or (above and number == least):
         raise ParameterError(f"{name} is {value!r}; pass a finite number {bound}")
     return number
 

@@ -1,20 +1,63 @@
-"""Offline ranking evaluation: splits, metrics, baselines, and the comparison behind ``rfm-recsys compare``."""
+"""Offline ranking evaluation: splits, metrics, error bars, baselines, fair tuning, and the comparison.
 
-from rfm_recsys.evaluation.baselines import ALS, EASE, Popularity, Recommender
-from rfm_recsys.evaluation.compare import compare
-from rfm_recsys.evaluation.metrics import mean_over_users, ndcg, plain_recall, recall
-from rfm_recsys.evaluation.splits import StrongSplit, strong_generalisation
+Its report is in :mod:`rfm_recsys.evaluation.report`, which alone needs matplotlib.
+"""
+
+from rfm_recsys.evaluation.baselines import ALS, BPR, EASE, BM25ItemKNN, CosineItemKNN, Popularity, Recommender
+from rfm_recsys.evaluation.candidates import CANDIDATES, Candidate
+from rfm_recsys.evaluation.compare import compare, write_json
+from rfm_recsys.evaluation.metrics import catalogue_metrics, evaluate, mae, mean_over_users, rank, rmse, user_metrics
+from rfm_recsys.evaluation.protocols import Protocol, read_protocol
+from rfm_recsys.evaluation.significance import Difference, interval, paired_difference
+from rfm_recsys.evaluation.splits import (
+    Fold,
+    Split,
+    given_split,
+    k_core,
+    leave_k_out,
+    leave_last_out,
+    random_fraction,
+    strong_generalisation,
+    time_split,
+)
+from rfm_recsys.evaluation.tuning import Budget, Trial, best, parse_budget, tune
 
 __all__ = [
     "ALS",
+    "BPR",
+    "CANDIDATES",
     "EASE",
+    "BM25ItemKNN",
+    "Budget",
+    "Candidate",
+    "CosineItemKNN",
+    "Difference",
+    "Fold",
     "Popularity",
+    "Protocol",
     "Recommender",
-    "StrongSplit",
+    "Split",
+    "Trial",
+    "best",
+    "catalogue_metrics",
     "compare",
+    "evaluate",
+    "given_split",
+    "interval",
+    "k_core",
+    "leave_k_out",
+    "leave_last_out",
+    "mae",
     "mean_over_users",
-    "ndcg",
-    "plain_recall",
-    "recall",
+    "paired_difference",
+    "parse_budget",
+    "random_fraction",
+    "rank",
+    "read_protocol",
+    "rmse",
     "strong_generalisation",
+    "time_split",
+    "tune",
+    "user_metrics",
+    "write_json",
 ]

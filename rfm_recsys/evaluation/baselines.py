@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import scipy.sparse as sp
@@ -99,14 +100,15 @@ class EASE(_RowScorer):
 
     Parameters
     ----------
-    regularization : float
-        Added to the diagonal of ``X^T X``, whose entries are numbers of users.
+    regularization : float or None
+        Added to the diagonal of ``X^T X``, whose entries are numbers of users. None is 1000, the value of choice from
+        ML-1M upwards, or three tenths of the number of users where that is less (a rule of thumb).
     """
 
-    regularization: float = 1000.0
+    regularization: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.regularization < np.inf:
+        if self.regularization is not None and not 0 < self.regularization < np.inf:
             raise ParameterError(f"regularization={self.regularization} is not positive and finite; pass 1000, say")
 
     def fit(self, user_items: sp.csr_matrix, *, show_progress: bool = True) -> None:
@@ -126,7 +128,7 @@ class EASE(_RowScorer):
         gram = np.empty((n_items, n_items))
         for start in range(0, n_items, ITEMS_AT_ONCE):
             gram[start : start + ITEMS_AT_ONCE] = (by_item[start : start + ITEMS_AT_ONCE] @ by_user).toarray()
-        gram.flat[:: n_items + 1] += self.regularization
+        gram.flat[:: n_items + 1] += self.regularization or min(1000.0, 0.3 * user_items.shape[0])
 
         # gram.T is gram in the Fortran order that LAPACK overwrites without a copy; only lower triangles are written.
         lapack.dpotrf(gram.T, lower=True, overwrite_a=True, clean=False)
@@ -146,26 +148,20 @@ class EASE(_RowScorer):
         return scores
 
 
-@dataclass
-class ALS:
-    """implicit's AlternatingLeastSquares on the CPU, with BLAS held to one thread, as implicit advises.
+class _Implicit(ABC):
+    """A model of implicit's, with BLAS held to one thread, as implicit advises, and empty slots marked as such."""
 
-    Parameters are implicit's; the defaults are the best of seven configurations on ML-1M.
-    """
-
-    factors: int = 64
-    regularization: float = 10.0
-    alpha: float = 5.0
-    iterations: int = 15
-    num_threads: int = 0
-    random_state: int | None = None
+    @abstractmethod
+    def _make(self) -> Any:
+        """Return implicit's model with these parameters."""
 
     def fit(self, user_items: sp.csr_matrix, *, show_progress: bool = True) -> None:
         """Fit implicit's model to interactions, shape (n_users, n_items)."""
-        from implicit.cpu.als import AlternatingLeastSquares
+        from implicit.utils import ParameterWarning
 
-        with threadpool_limits(1, "blas"):
-            self._model = AlternatingLeastSquares(**asdict(self))
+        with threadpool_limits(1, "blas"), catch_warnings():
+            simplefilter("ignore", ParameterWarning)  # item-kNN's, of a conversion of its own making
+            self._model = self._make()
             self._model.fit(user_items, show_progress=show_progress)
 
     def recommend(
@@ -190,14 +186,71 @@ class ALS:
         return ids, scores
 
 
-def default_baselines(user_items: sp.csr_matrix, seed: int) -> dict[str, Recommender]:
-    """Return the baselines by name, with settings that fit the size of ``user_items``.
+@dataclass
+class ALS(_Implicit):
+    """implicit's AlternatingLeastSquares on the CPU; parameters are implicit's, the defaults good on ML-1M."""
 
-    EASE's regularization is 1000, the value of choice from ML-1M upwards, or less on small data: three tenths of the
-    number of users, a rule of thumb from a look at MovieLens 100K and latest-small.
+    factors: int = 64
+    regularization: float = 10.0
+    alpha: float = 5.0
+    iterations: int = 15
+    random_state: int | None = None
+
+    def _make(self) -> Any:
+        from implicit.cpu.als import AlternatingLeastSquares
+
+        return AlternatingLeastSquares(**asdict(self))
+
+
+@dataclass
+class BPR(_Implicit):
+    """implicit's BayesianPersonalizedRanking on one thread, since with several its results differ from run to run.
+
+    It cannot rank for users that it was not fitted to. Parameters are implicit's.
     """
-    return {
-        "Popularity": Popularity(),
-        "ALS (implicit)": ALS(random_state=seed),
-        "EASE": EASE(regularization=min(1000.0, 0.3 * user_items.shape[0])),
-    }
+
+    factors: int = 64
+    learning_rate: float = 0.05
+    regularization: float = 0.01
+    iterations: int = 100
+    random_state: int | None = None
+
+    def _make(self) -> Any:
+        from implicit.cpu.bpr import BayesianPersonalizedRanking
+
+        return BayesianPersonalizedRanking(**asdict(self), num_threads=1)
+
+
+@dataclass
+class CosineItemKNN(_Implicit):
+    """implicit's CosineRecommender: each item's ``neighbours`` nearest items by the cosine of their users.
+
+    Each user's row has length 1, so that the active do not outvote the others (Deshpande and Karypis 2004).
+    """
+
+    neighbours: int = 500
+
+    def fit(self, user_items: sp.csr_matrix, *, show_progress: bool = True) -> None:
+        """Fit implicit's model to interactions, shape (n_users, n_items)."""
+        lengths = np.sqrt(np.asarray(user_items.multiply(user_items).sum(axis=1)).ravel())
+        unit = sp.diags_array(1 / np.where(lengths > 0, lengths, 1)) @ user_items
+        super().fit(sp.csr_matrix(unit), show_progress=show_progress)
+
+    def _make(self) -> Any:
+        from implicit.nearest_neighbours import CosineRecommender
+
+        return CosineRecommender(K=self.neighbours)
+
+
+@dataclass
+class BM25ItemKNN(_Implicit):
+    """implicit's BM25Recommender: like :class:`CosineItemKNN`, with BM25's weights, whose names k1 and b are."""
+
+    neighbours: int = 100
+    k1: float = 1.2
+    b: float = 0.75
+
+    def _make(self) -> Any:
+        from implicit.nearest_neighbours import BM25Recommender
+
+        return BM25Recommender(K=self.neighbours, K1=self.k1, B=self.b)

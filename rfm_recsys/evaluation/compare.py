@@ -1,158 +1,363 @@
-"""The comparison behind ``rfm-recsys compare``: one split, every model in a process of its own, one result."""
+"""The comparison behind ``rfm-recsys compare``: the same splits, the same budget, one result for every model."""
 
+import base64
+import hashlib
 import importlib.metadata
 import json
 import os
 import platform
-import re
+import secrets
+import statistics
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
-from multiprocessing import get_context
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from rfm_recsys.datasets import Interactions
-from rfm_recsys.evaluation.baselines import Recommender, default_baselines
-from rfm_recsys.evaluation.metrics import mean_over_users, ndcg, recall
-from rfm_recsys.evaluation.splits import StrongSplit, strong_generalisation
+from rfm_recsys.errors import ParameterError
+from rfm_recsys.evaluation.baselines import Recommender
+from rfm_recsys.evaluation.candidates import Candidate
+from rfm_recsys.evaluation.fitting import Fitted, FittingProcess
+from rfm_recsys.evaluation.journal import Journal
+from rfm_recsys.evaluation.metrics import (
+    USER_METRICS,
+    activity_groups,
+    catalogue_metrics,
+    mean_over_users,
+    popularity_groups,
+    user_metrics,
+)
+from rfm_recsys.evaluation.protocols import Data, Protocol
+from rfm_recsys.evaluation.significance import interval, paired_difference
+from rfm_recsys.evaluation.splits import Fold, Split, canonical_csr
+from rfm_recsys.evaluation.tuning import Budget, Trial, best, spent, tune
 
-METRICS = {"R@20": (recall, 20), "R@50": (recall, 50), "N@100": (ndcg, 100)}
-DEPTH = max(k for _, k in METRICS.values())
-VERSIONS = ("rfm-recsys", "implicit", "numpy", "numba", "scipy")
+FORMAT, VERSION = "rfm_recsys comparison", 1
+PACKAGES = ("rfm-recsys", "implicit", "numpy", "numba", "scipy", "optuna")
+
+FINAL_SHARE = 0.9  # of a tuned model's work that is tuning, for the progress bar
+
+OnProgress = Callable[[float, float, str], None]
 
 
 def compare(
-    data: Interactions,
-    name: str,
-    candidates: Mapping[str, Recommender],
-    seed: int = 0,
-    on_start: Callable[[str], None] = lambda model: None,
+    protocol: Protocol,
+    data: Data,
+    candidates: Sequence[Candidate],
+    *,
+    name: str | None = None,
+    seeds: Sequence[int] = (0,),
+    budget: Budget | None = None,
+    state: Path | None = None,
+    on_progress: OnProgress = lambda done, total, text: None,
 ) -> dict[str, Any]:
-    """Compare models with implicit's ALS, EASE and popularity by strong generalisation.
+    """Compare models by a protocol: split, tune on the validation users, fit, rank for the test users.
 
-    Every interaction is a positive, whatever its rating. A model that fails has an ``error`` in place of its figures
-    and costs the others nothing.
+    A seed stands for all that is random: the split, the search, the model. With several seeds the whole is done for
+    each, so that no model is tuned on users that it is then tested on; figures are means over them, intervals are over
+    users. A model that fails has an ``error`` in place of its figures and costs the others nothing.
 
     Parameters
     ----------
-    data : Interactions
-    name : str
-        What to call the data in the result.
-    candidates : mapping
-        The models to compare, by name; they have to be picklable.
-    seed : int
-        Of the split and the baselines.
-    on_start : callable
-        Called with each model's name before it is fitted.
+    protocol : Protocol
+    data : Interactions, or for a protocol of data that are split already the matrices (train, validation, test)
+    candidates : sequence of Candidate
+        The first is compared with each of the others.
+    name : str, optional
+        What to call the data; the protocol's data set by default.
+    seeds : sequence of int
+    budget : Budget, optional
+        What each model may spend on tuning for each seed; without it they have their defaults.
+    state : Path, optional
+        A file in which finished pieces are kept, so that the same call continues after a kill. Remove it
+        once the result is safe.
+    on_progress : callable
+        Called as ``on_progress(done, total, text)``.
 
     Returns
     -------
-    dict of JSON values: data (with a hash), split, models (parameters, metrics, seconds, MiB) and environment
+    dict of JSON values, complete enough to redraw every table and figure, see `docs/evaluation.md`
+
+    Raises
+    ------
+    ParameterError
+        No candidates, or two of one name.
+    DataError
+        Data that the protocol cannot split; a ``state`` of another comparison.
     """
-    versions = {package: importlib.metadata.version(package) for package in VERSIONS}  # before the work: one may lack
-    user_items = data.to_csr()
-    user_items.data[:] = 1
-    split = strong_generalisation(user_items, seed=seed)
-    models = {**candidates, **default_baselines(split.train, seed)}
-    rows = []
-    for model_name, model in models.items():
-        on_start(model_name)
-        rows.append({"model": model_name, "parameters": _parameters(model), **_in_own_process(model, split)})
+    names = [candidate.name for candidate in candidates]
+    if not names or len({*names}) < len(names):
+        raise ParameterError(f"the models are {names}; pass at least one, each once")
+    if not seeds or len({*seeds}) < len(seeds):
+        raise ParameterError(f"the seeds are {[*seeds]}; pass at least one, each once")
+    environment = _environment()
+    about = {"name": name or protocol.dataset, **_describe(data)}
+    asked = asdict(protocol)
+    journal = Journal(state, [VERSION, environment, about, asked, names, [*seeds], budget])
+    runs: dict[str, list[_Run]] = {name: [] for name in names}
+    total = float(len(seeds) * len(names))
+    for seed in seeds:
+        split = protocol.apply(data, seed)
+        for candidate in candidates:
+            done = float(sum(map(len, runs.values())))
+
+            def tell(share: float, text: str, done: float = done, who: str = candidate.name, seed: int = seed) -> None:
+                on_progress(done + share, total, f"{who}, seed {seed}: {text}")
+
+            runs[candidate.name].append(_run(protocol, split, candidate, seed, budget, journal, tell))
+    on_progress(total, total, "computing intervals")
     return {
-        "data": {
-            "name": name,
-            "users": data.shape[0],
-            "items": data.shape[1],
-            "interactions": len(data.values),
-            "sha256": data.content_hash(),
+        "format": FORMAT,
+        "version": VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "data": about,
+        "protocol": {
+            **{key: value for key, value in asked.items() if key != "dataset"},
+            "seeds": [*seeds],
+            "validation_users": len(split.validation.users),
+            "test_users": len(split.test.users),
         },
-        "split": {"protocol": "strong generalisation", "held_out_users": len(split.held_out_users), "seed": seed},
-        "models": rows,
-        "environment": {
-            "python": platform.python_version(),
-            **versions,
-            "machine": f"{platform.system()} {platform.machine()}",
-            "cpus": os.cpu_count(),
-        },
+        "tuning": budget and {"metric": protocol.metric, "users": "validation users", **budget},
+        "models": [_row(protocol, candidate, runs[candidate.name], budget) for candidate in candidates],
+        "comparisons": _comparisons(protocol, runs),
+        "environment": environment,
     }
 
 
-def _parameters(model: Recommender) -> dict[str, Any]:
-    # what the model was made with: its public attributes that are plain values
-    plain = {key: value for key, value in vars(model).items() if isinstance(value, int | float | str)}
-    return {**plain, "factors": None} if getattr(model, "factors", 0) is None else plain
+@dataclass(frozen=True)
+class _Run:
+    """One model with one seed: its trials, its settings, the lists of its final fit and what that cost."""
+
+    seed: int
+    fold: Fold
+    fitted: Fitted
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    trials: Sequence[Trial] = ()
+
+    def values(self, cutoffs: Sequence[int]) -> dict[str, NDArray[np.float64]]:
+        assert self.fitted.ids is not None
+        return user_metrics(self.fitted.ids, self.fold.target, cutoffs, self.fold.fold_in)
 
 
-def _in_own_process(model: Recommender, split: StrongSplit) -> dict[str, Any]:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        try:
-            return pool.submit(_measure, model, split).result()
-        except BrokenProcessPool:
-            return {"error": "the process ended abruptly, perhaps for lack of memory"}
-        except Exception as error:
-            return {"error": f"{type(error).__name__}: {error}"}
+def _run(
+    protocol: Protocol,
+    split: Split,
+    candidate: Candidate,
+    seed: int,
+    budget: Budget | None,
+    journal: Journal,
+    tell: Callable[[float, str], None],
+) -> _Run:
+    key, fold = f"{candidate.name}, seed {seed}", split.test
+    if not (candidate.folds_in or fold.known):
+        return _Run(seed, fold, Fitted(error="cannot rank for users that it was not fitted to"))
+    trials: list[Trial] = []
+    parameters: Mapping[str, Any] = {}
+    if budget is not None and candidate.space:
+        trials = _tuned(protocol, split.validation, candidate, seed, budget, journal, key, tell)
+        chosen = best(trials)
+        if chosen is None:
+            error = f"every trial failed, the last with {trials[-1]['error']}"
+            return _Run(seed, fold, Fitted(error=error), trials=trials)
+        parameters = chosen["parameters"]
+    if key not in journal.pieces:
+        tell(FINAL_SHARE if trials else 0, "fitting, and ranking for the test users")
+        with FittingProcess(fold, max(protocol.cutoffs)) as process:
+            journal.add(key, _packed(process.fit(candidate, parameters, seed)))
+    fitted = _unpacked(journal.pieces[key])
+    return _Run(seed, fold, fitted, _settings(candidate.model(parameters, seed)), trials)
 
 
-def _measure(model: Recommender, split: StrongSplit) -> dict[str, Any]:
-    """Fit and rank; the model's compiled code is loaded beforehand, by a fit to a sample of the same form."""
-    begun = time.perf_counter()
-    _warm_up(model)
-    warm_up = time.perf_counter() - begun
-    _forget_peak()
-    before = _memory("VmRSS")
+def _tuned(
+    protocol: Protocol,
+    fold: Fold,
+    candidate: Candidate,
+    seed: int,
+    budget: Budget,
+    journal: Journal,
+    key: str,
+    tell: Callable[[float, str], None],
+) -> list[Trial]:
+    depth = int(protocol.metric.partition("@")[2])
+    finished: list[Trial] = []
+    while (piece := journal.pieces.get(f"{key}, trial {len(finished)}")) is not None:
+        finished.append(piece)
 
-    begun = time.perf_counter()
-    model.fit(split.train, show_progress=False)
-    fitted, peak = time.perf_counter(), _memory("VmHWM")
-    begun_ranking = time.perf_counter()
-    ids = _top(model, split.fold_in)
-    ended = time.perf_counter()
+    with FittingProcess(fold, depth) as process:
+
+        def measure(parameters: Mapping[str, Any]) -> tuple[float | None, float, str | None]:
+            begun = time.perf_counter()
+            fitted = process.fit(candidate, parameters, seed)
+            seconds = time.perf_counter() - begun - fitted.warm_up_seconds
+            if fitted.ids is None:
+                return None, seconds, fitted.error
+            values = user_metrics(fitted.ids, fold.target, [depth], fold.fold_in)
+            return mean_over_users(values[protocol.metric]), seconds, None
+
+        done = [*finished]
+
+        def keep(trial: Trial) -> None:
+            journal.add(f"{key}, trial {trial['number']}", trial)
+            done.append(trial)
+            tell(FINAL_SHARE * spent(budget, done), f"trial {len(done) + 1}")
+
+        tell(FINAL_SHARE * spent(budget, done), f"trial {len(done) + 1}")
+        return tune(candidate, measure, budget, seed, finished, keep)
+
+
+def _row(protocol: Protocol, candidate: Candidate, runs: Sequence[_Run], budget: Budget | None) -> dict[str, Any]:
+    """Return what the result says of one model."""
+    row: dict[str, Any] = {"model": candidate.name, "how": _how(candidate, budget)}
+    error = next((run.fitted.error for run in runs if run.fitted.ids is None), None)
+    if error is not None:
+        return {**row, "error": error, "runs": [{"seed": run.seed, "trials": [*run.trials]} for run in runs]}
+    values = [run.values(protocol.cutoffs) for run in runs]
+    catalogue = [catalogue_metrics(run.fitted.ids, run.fold, protocol.cutoffs) for run in runs]  # type: ignore[arg-type]
+    metrics = {}
+    for metric in values[0]:
+        mean, low, high = interval(_by_user(runs, [each[metric] for each in values]))
+        metrics[metric] = {"mean": mean, "low": _finite(low), "high": _finite(high)}
+    for metric in catalogue[0]:
+        mean = statistics.fmean(each[metric] for each in catalogue)
+        metrics[metric] = {"mean": _finite(mean), "low": None, "high": None}
+    first = runs[0]
+    assert first.fitted.ids is not None
+    groups = {
+        "activity": activity_groups(values[0][protocol.metric], first.fold),
+        "popularity": popularity_groups(first.fitted.ids, first.fold, int(protocol.metric.partition("@")[2])),
+    }
+    costs = ("fit_seconds", "recommend_seconds", "peak_memory_mib")
     return {
-        **{metric: mean_over_users(of(ids, split.target, k)) for metric, (of, k) in METRICS.items()},
-        "fit_seconds": fitted - begun,
-        "recommend_seconds": ended - begun_ranking,
-        "peak_memory_mib": peak,
-        "memory_before_fit_mib": before,
-        "warm_up_seconds": warm_up,
+        **row,
+        "runs": [
+            {
+                "seed": run.seed,
+                "parameters": dict(run.parameters),
+                "metrics": {key: _finite(float(np.nanmean(value))) for key, value in each.items()} | finite,
+                **{key: getattr(run.fitted, key) for key in (*costs, "memory_before_fit_mib", "warm_up_seconds")},
+                "trials": [*run.trials],
+            }
+            for run, each, finite in zip(
+                runs, values, ({key: _finite(value) for key, value in each.items()} for each in catalogue), strict=True
+            )
+        ],
+        "metrics": metrics,
+        **{key: statistics.median(getattr(run.fitted, key) for run in runs) for key in costs},
+        "groups": {kind: [asdict(group) for group in found] for kind, found in groups.items()},
     }
 
 
-def _warm_up(model: Recommender) -> None:
-    tiny = sp.csr_matrix(np.random.default_rng(0).random((256, 192), dtype=np.float32) < 0.1, dtype=np.float32)
-    model.fit(tiny, show_progress=False)
-    _top(model, tiny)
+def _how(candidate: Candidate, budget: Budget | None) -> str:
+    if not candidate.space:
+        return "nothing to tune"
+    if budget is None:
+        return "defaults"
+    spend = f"{budget['trials']} trials" if budget["trials"] is not None else f"{budget['seconds']:g} s of trials"
+    return f"tuned: the best of {spend} on the validation users"
 
 
-def _top(model: Recommender, fold_in: sp.csr_matrix) -> Any:
-    ids, _ = model.recommend(np.arange(fold_in.shape[0]), fold_in, N=DEPTH, recalculate_user=True)
-    return ids
+def _comparisons(protocol: Protocol, runs: Mapping[str, Sequence[_Run]]) -> list[dict[str, Any]]:
+    """Compare the first model with each of the others, user by user."""
+    first, *others = (
+        (
+            name,
+            each,
+            [run.values(protocol.cutoffs) for run in each] if all(run.fitted.ids is not None for run in each) else None,
+        )
+        for name, each in runs.items()
+    )
+    metrics = [m for m in dict.fromkeys((protocol.metric, *protocol.table)) if m.partition("@")[0] in USER_METRICS]
+    found = []
+    for name, each, values in others:
+        if first[2] is None or values is None:
+            continue
+        for metric in metrics:
+            ours, theirs = (_by_user(r, [v[metric] for v in vs]) for r, vs in ((first[1], first[2]), (each, values)))
+            difference = asdict(paired_difference(ours, theirs))
+            found.append(
+                {
+                    "model": first[0],
+                    "against": name,
+                    "metric": metric,
+                    "difference": difference.pop("mean"),
+                    **{key: _finite(value) for key, value in difference.items()},
+                }
+            )
+    return found
 
 
-def _memory(kind: str) -> float:
-    """Return the resident memory in MiB: now (``VmRSS``), or at its highest since `_forget_peak` (``VmHWM``).
-
-    Not ``ru_maxrss``, which a spawned process takes over from its parent.
-    """
-    found = re.search(rf"{kind}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(found[1]) / 1024 if found else 0.0
+def _by_user(runs: Sequence[_Run], values: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return one value for each user that was tested with any seed: the mean over those seeds."""
+    users, place = np.unique(np.concatenate([run.fold.users for run in runs]), return_inverse=True)
+    total: NDArray[np.float64] = np.bincount(place, np.concatenate(values), len(users)) / np.bincount(place)
+    return total
 
 
-def _forget_peak() -> None:
-    with suppress(OSError):  # where the kernel does not offer it, the peak is that since the process began
-        Path("/proc/self/clear_refs").write_text("5")
+def _settings(model: Recommender) -> dict[str, Any]:
+    """Return what a model was made with: its public attributes that are plain values."""
+    return {
+        key: value
+        for key, value in vars(model).items()
+        if not key.startswith("_")
+        and (isinstance(value, bool | int | float | str) or (key == "factors" and value is None))
+    }
 
 
-def write_json(result: dict[str, Any], path: Path) -> None:
+def _environment() -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        **{package: importlib.metadata.version(package) for package in PACKAGES},
+        "machine": f"{platform.system()} {platform.machine()}",
+        "cpus": os.cpu_count(),
+    }
+
+
+def _describe(data: Data) -> dict[str, Any]:
+    if isinstance(data, Interactions):
+        users, items = data.shape
+        return {"users": users, "items": items, "interactions": len(data.values), "sha256": data.content_hash()}
+    digest = hashlib.sha256()
+    for part in map(canonical_csr, data):
+        for array, kind in ((np.array(part.shape), "<i8"), (part.indptr, "<i8"), (part.indices, "<i8")):
+            digest.update(np.ascontiguousarray(array, dtype=kind).tobytes())
+    users, items = data[0].shape
+    interactions = int(sum(part.nnz for part in data))
+    return {"users": users, "items": items, "interactions": interactions, "sha256": digest.hexdigest()}
+
+
+def _finite(value: float) -> float | None:
+    """Return None for nan, which JSON has not."""
+    return float(value) if np.isfinite(value) else None
+
+
+def _packed(fitted: Fitted) -> dict[str, Any]:
+    """Return JSON values for what a fit gave."""
+    ids = fitted.ids
+    if ids is None:
+        return asdict(fitted)
+    text = base64.b64encode(zlib.compress(ids.astype("<i4").tobytes(), 1)).decode()
+    return {**asdict(replace(fitted, ids=None)), "ids": [*ids.shape, text]}
+
+
+def _unpacked(piece: Mapping[str, Any]) -> Fitted:
+    if piece["ids"] is None:
+        return Fitted(**piece)
+    rows, columns, text = piece["ids"]
+    ids = np.frombuffer(zlib.decompress(base64.b64decode(text)), "<i4").reshape(rows, columns).astype(np.int32)
+    return Fitted(**{**piece, "ids": ids})
+
+
+def write_json(result: Mapping[str, Any], path: Path) -> None:
     """Write a result to ``path``, whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     try:
-        partial.write_text(json.dumps(result, indent=2) + "\n")
+        partial.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -1,0 +1,109 @@
+"""The models that a comparison knows by name, each with the space in which it is tuned.
+
+To add one, make an entry of `CANDIDATES`, or pass a `Candidate` of your own to
+:func:`~rfm_recsys.evaluation.compare.compare`::
+
+    Candidate("SLIM", MySlim, {"l1": FloatDistribution(1e-3, 10, log=True)})
+
+where ``MySlim(l1=...)`` returns anything with ``fit`` and ``recommend``, see
+:class:`~rfm_recsys.evaluation.baselines.Recommender`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from inspect import signature
+from typing import Any
+
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+
+from rfm_recsys import LinRFM
+from rfm_recsys.evaluation.baselines import ALS, BPR, EASE, BM25ItemKNN, CosineItemKNN, Popularity, Recommender
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to compare.
+
+    Attributes
+    ----------
+    name : str
+        What to call it in the result.
+    make : callable
+        Makes an unfitted model of keyword parameters, all of which have defaults; a class, for instance.
+    space : mapping
+        Where each parameter is searched when the model is tuned; empty for a model without any.
+    folds_in : bool
+        Whether it can rank for users that it was not fitted to.
+    """
+
+    name: str
+    make: Callable[..., Recommender]
+    space: Mapping[str, BaseDistribution] = field(default_factory=dict)
+    folds_in: bool = True
+
+    def defaults(self) -> dict[str, Any]:
+        """Return the parameters of ``space`` at their defaults; those that the model leaves to the data are absent."""
+        known = signature(self.make).parameters
+        return {name: known[name].default for name in self.space if known[name].default is not None}
+
+    def model(self, parameters: Mapping[str, Any], seed: int) -> Recommender:
+        """Return an unfitted model with these parameters, and with the seed where it takes one."""
+        seeds = {"random_state": seed} if "random_state" in signature(self.make).parameters else {}
+        return self.make(**{**seeds, **parameters})
+
+
+_FACTORS = IntDistribution(32, 512, log=True)
+CANDIDATES = {
+    candidate.name: candidate
+    for candidate in (
+        Candidate(
+            "LinRFM",
+            LinRFM,
+            {
+                "factors": _FACTORS,
+                "regularization": FloatDistribution(0.5, 50, log=True),
+                "alpha": FloatDistribution(1, 100, log=True),
+                "iterations": IntDistribution(1, 4),
+                "power": FloatDistribution(0.1, 0.6),
+                "item_norm": FloatDistribution(0, 1.2),
+                "user_norm": FloatDistribution(0, 1.2),
+            },
+        ),
+        Candidate(
+            "ALS",
+            ALS,
+            {
+                "factors": _FACTORS,
+                "regularization": FloatDistribution(0.01, 100, log=True),
+                "alpha": FloatDistribution(1, 100, log=True),
+            },
+        ),
+        Candidate("EASE", EASE, {"regularization": FloatDistribution(1, 10_000, log=True)}),
+        Candidate(
+            "ItemKNN cosine",
+            CosineItemKNN,
+            {"neighbours": IntDistribution(20, 2000, log=True)},
+        ),
+        Candidate(
+            "ItemKNN BM25",
+            BM25ItemKNN,
+            {
+                "neighbours": IntDistribution(20, 2000, log=True),
+                "k1": FloatDistribution(0.1, 1000, log=True),
+                "b": FloatDistribution(0, 1),
+            },
+        ),
+        Candidate(
+            "BPR",
+            BPR,
+            {
+                "factors": _FACTORS,
+                "learning_rate": FloatDistribution(0.005, 0.5, log=True),
+                "regularization": FloatDistribution(1e-4, 1, log=True),
+                "iterations": IntDistribution(20, 300, log=True),
+            },
+            folds_in=False,
+        ),
+        Candidate("Popularity", Popularity),
+    )
+}

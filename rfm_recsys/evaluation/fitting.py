@@ -1,0 +1,119 @@
+"""Fitting a model in a process of its own, where its memory can be told and its end ends nothing else."""
+
+import re
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from loky import ProcessPoolExecutor
+from loky.process_executor import BrokenProcessPool
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from rfm_recsys.evaluation.candidates import Candidate
+from rfm_recsys.evaluation.metrics import rank
+from rfm_recsys.evaluation.splits import Fold
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What fitting a model to a fold and ranking for its users gave, or the ``error`` that it ended with.
+
+    ``ids`` are the lists, shape (n, depth). Seconds are without imports and compilation (``warm_up_seconds``), memory
+    is in MiB, of the whole process, at its peak during the fit.
+    """
+
+    ids: NDArray[np.int32] | None = None
+    fit_seconds: float = 0.0
+    recommend_seconds: float = 0.0
+    peak_memory_mib: float = 0.0
+    memory_before_fit_mib: float = 0.0
+    warm_up_seconds: float = 0.0
+    error: str | None = None
+
+
+class FittingProcess:
+    """A process that fits one model after another to a fold. It is never shown what is to be found."""
+
+    def __init__(self, fold: Fold, depth: int) -> None:
+        self._task = (replace(fold, target=csr_matrix(fold.target.shape, dtype=np.float32)), depth)
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(kill_workers=error is not None)
+
+    def fit(self, candidate: Candidate, parameters: Mapping[str, Any], seed: int) -> Fitted:
+        """Fit a candidate with these parameters and rank; whatever it raises, or dies of, is the result's error."""
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(1, initializer=_receive, initargs=self._task)
+        try:
+            fitted: Fitted = self._pool.submit(_fit, candidate, dict(parameters), seed).result()
+        except BrokenProcessPool:
+            self._pool = None
+            return Fitted(error="the process ended abruptly, perhaps for lack of memory")
+        except Exception as error:
+            return Fitted(error=f"{type(error).__name__}: {error}")
+        return fitted
+
+
+_task: tuple[Fold, int]
+_warm: set[str] = set()
+
+
+def _receive(fold: Fold, depth: int) -> None:
+    global _task  # noqa: PLW0603  # the process has no other task
+    _task = (fold, depth)
+
+
+def _fit(candidate: Candidate, parameters: dict[str, Any], seed: int) -> Fitted:
+    fold, depth = _task
+    begun = time.perf_counter()
+    if candidate.name not in _warm:
+        _warm_up(candidate, parameters, seed)
+        _warm.add(candidate.name)
+    warm_up = time.perf_counter() - begun
+    model = candidate.model(parameters, seed)
+    _forget_peak()
+    before = _memory("VmRSS")
+
+    begun = time.perf_counter()
+    model.fit(fold.train, show_progress=False)
+    fitted, peak = time.perf_counter(), _memory("VmHWM")
+    begun_ranking = time.perf_counter()
+    ids = rank(model, fold, depth)
+    ended = time.perf_counter()
+    return Fitted(ids, fitted - begun, ended - begun_ranking, peak, before, warm_up)
+
+
+def _warm_up(candidate: Candidate, parameters: dict[str, Any], seed: int) -> None:
+    """Load and compile the model's code with a tiny matrix of the same form."""
+    with suppress(Exception):  # what is wrong with the parameters shows in the fit that counts
+        tiny = csr_matrix(np.random.default_rng(0).random((256, 192), dtype=np.float32) < 0.1, dtype=np.float32)
+        model = candidate.model(parameters, seed)
+        model.fit(tiny, show_progress=False)
+        rank(model, Fold(tiny, np.arange(256), tiny, tiny, known=True), 10)
+
+
+def _memory(kind: str) -> float:
+    """Return the resident memory in MiB: now (``VmRSS``), or at its highest since `_forget_peak` (``VmHWM``).
+
+    Not ``ru_maxrss``, which a spawned process takes over from its parent.
+    """
+    found = re.search(rf"{kind}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def _forget_peak() -> None:
+    with suppress(OSError):  # where the kernel does not offer it, the peak is that since the process began
+        Path("/proc/self/clear_refs").write_text("5")

@@ -1,0 +1,147 @@
+"""Slow, obvious twins of the kernels, of the AGOP's matrix functions, and of whole rounds of lin-RFM.
+
+Nothing here is shared with what it checks: matrices are dense, inverses are inverses, sorting is ``sorted``. Symbols
+and equation numbers are those of ``docs/algorithm.md``.
+"""
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from rfm_recsys.completion import Settings
+from rfm_recsys.kernels import Floats
+
+TopList: TypeAlias = tuple[list[list[int]], list[list[float]]]
+
+
+def weight_and_target(row: Floats) -> tuple[Floats, Floats]:
+    """Return what a row of signed confidences asks of every item: weight 1 and target 0 where it says nothing."""
+    return np.where(row != 0, np.abs(row), 1.0), (row > 0).astype(float)
+
+
+def solve_rows(confidence: csr_matrix, F: Floats) -> Floats:
+    """Minimise ``sum_i w_i (t_i - F_i u)^2 + |u|^2 - |F u|^2`` over u for each row, all items written out.
+
+    That is (1), since ``|u|^2 = x S^-1 x^T = x x^T + lambda x K^-1 x^T``.
+    """
+    F = F.astype(np.float64)
+    U = np.zeros((confidence.shape[0], F.shape[1]))
+    for user, row in enumerate(confidence.toarray().astype(np.float64)):
+        w, t = weight_and_target(row)
+        U[user] = np.linalg.solve(F.T @ np.diag(w) @ F + np.eye(len(U[user])) - F.T @ F, F.T @ (w * t))
+    return U
+
+
+def solve_rows_full(weight: csr_matrix, rhs: Floats, S: Floats) -> tuple[Floats, Floats]:
+    """Return ``a = (I + diag(weight) S_OO)^-1 rhs`` and ``S_OO a`` for each row, one after the other, shape (nnz,)."""
+    S = S.astype(np.float64)
+    a, fitted = np.zeros(weight.nnz), np.zeros(weight.nnz)
+    for user in range(weight.shape[0]):
+        entries = slice(weight.indptr[user], weight.indptr[user + 1])
+        items = weight.indices[entries]
+        S_OO = S[np.ix_(items, items)]
+        matrix = np.eye(len(items)) + np.diag(weight.data[entries].astype(np.float64)) @ S_OO
+        a[entries] = np.linalg.solve(matrix, rhs[entries].astype(np.float64))
+        fitted[entries] = S_OO @ a[entries]
+    return a, fitted
+
+
+def residuals(confidence: csr_matrix, U: Floats, F: Floats) -> Floats:
+    """Return target minus score, entry by entry in the order in which the matrix stores them."""
+    users = np.repeat(np.arange(confidence.shape[0]), np.diff(confidence.indptr))
+    entries = zip(users, confidence.indices, confidence.data, strict=True)
+    return np.array([float(value > 0) - sum(U[user] * F[item]) for user, item, value in entries])
+
+
+def top_k(values: Floats, excluded: list[set[int]], k: int, lowest: float) -> TopList:
+    """Sort the columns of each row of ``values``, the excluded ones lowest; ties to the lower id, -1 past the end."""
+    ids, scores = [], []
+    for row, out in zip(values, excluded, strict=True):
+        score = {column: lowest if column in out else float(value) for column, value in enumerate(row)}
+        best = sorted(score, key=lambda column: (-score[column], column))[:k]
+        missing = k - len(best)
+        ids.append(best + [-1] * missing)
+        scores.append([score[column] for column in best] + [lowest] * missing)
+    return ids, scores
+
+
+def reweighting(G: Floats, inverse_scale: Floats, power: float) -> Floats:
+    """Return K: the definition by the eigenvectors of G, the null space left out."""
+    values, V = np.linalg.eigh(G.astype(np.float64))
+    kept = values > values.max() * np.finfo(np.float64).eps * 10
+    E = values[kept] ** (2 * power)
+    E *= np.count_nonzero(inverse_scale) / E.sum()
+    K: Floats = np.diag(inverse_scale) @ V[:, kept] @ np.diag(E) @ V[:, kept].T @ np.diag(inverse_scale)
+    return K
+
+
+def smoother(K: Floats, penalty: float) -> Floats:
+    """Return ``(I + penalty K^-1)^-1`` for an invertible K."""
+    return np.linalg.inv(np.eye(len(K)) + penalty * np.linalg.inv(K))
+
+
+def low_rank_smoother(values: Floats, vectors: Floats, inverse_scale: Floats, power: float, penalty: float) -> Floats:
+    """Return the S that ``low_rank_factor`` is to be a factor of: the smoother of the K that the eigenpairs make."""
+    E = np.diag(values ** (2 * power) * np.count_nonzero(inverse_scale) / np.sum(values ** (2 * power)))
+    K = np.diag(inverse_scale) @ vectors @ E @ vectors.T @ np.diag(inverse_scale)
+    S: Floats = K @ np.linalg.inv(K + penalty * np.eye(len(K)))
+    return S
+
+
+def complete(row: Floats, K: Floats, penalty: float) -> Floats:
+    """Return the x that minimises (1) for one user: with ``x = K z``, its gradient is ``(W K + lambda I) z - W t``."""
+    w, t = weight_and_target(row)
+    x: Floats = K @ np.linalg.solve(np.diag(w) @ K + penalty * np.eye(len(K)), w * t)
+    return x
+
+
+def objective(row: Floats, x: Floats, K: Floats, penalty: float) -> float:
+    """Return (1) for one user's x, which has to lie in the range of K."""
+    w, t = weight_and_target(row)
+    return float(np.sum(w * (t - x) ** 2) + penalty * x @ np.linalg.pinv(K, hermitian=True) @ x)
+
+
+def rounds(
+    confidence: Floats, settings: Settings, n_rounds: int, factors: int | None = None
+) -> Iterator[tuple[Floats, Floats]]:
+    """Run lin-RFM on a dense matrix of signed confidences; yield each round's K and completed matrix.
+
+    The observed values are put back before each AGOP but that of round 1, where K = I. With ``factors``, G keeps that
+    many of its eigenvectors, the exact ones.
+    """
+    liked = confidence > 0
+    per_user, per_item = liked.sum(axis=1), liked.sum(axis=0)
+    w = (np.maximum(per_user, 1) / per_user[per_user > 0].mean()) ** -settings.user_norm
+    popularity = per_item / per_item[per_item > 0].mean()
+    D = np.array([p ** (-settings.item_norm / 2) if p else 0 for p in popularity])
+    inverse_D = np.array([p ** (settings.item_norm / 2) if p else 0 for p in popularity])
+    K: Floats = np.eye(confidence.shape[1])
+    X = np.array([complete(row, K, settings.penalty) for row in confidence])
+    for _ in range(n_rounds):
+        G = np.diag(D) @ X.T @ np.diag(w) @ X @ np.diag(D)
+        if factors is not None:
+            values, V = np.linalg.eigh(G)
+            G = V[:, -factors:] @ np.diag(values[-factors:]) @ V[:, -factors:].T
+        K = reweighting(G, inverse_D, settings.power)
+        X = np.array([complete(row, K, settings.penalty) for row in confidence])
+        yield K, X
+        X = np.where(confidence != 0, liked, X)
+
+
+def soft_impute(Y: Floats, observed: NDArray[np.bool_], penalty: float, steps: int) -> Floats:
+    """Minimise ``|P_O(Y - X)|^2 / 2 + penalty |X|_*``: proximal gradient, which soft-thresholds singular values.
+
+    Mazumder, Hastie and Tibshirani 2010, accelerated as Beck and Teboulle 2009.
+    """
+    X = ahead = np.zeros_like(Y)
+    t = 1.0
+    for _ in range(steps):
+        before = X
+        left, values, right = np.linalg.svd(ahead + observed * (Y - ahead), full_matrices=False)
+        X = left @ np.diag(np.maximum(values - penalty, 0)) @ right
+        t, t_before = (1 + (1 + 4 * t**2) ** 0.5) / 2, t
+        ahead = X + (t_before - 1) / t * (X - before)
+    return X

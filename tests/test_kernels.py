@@ -1,0 +1,489 @@
+"""Every kernel, and every matrix function of the AGOP, against its slow twin in ``naive.py``."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import naive
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, random_array
+
+from rfm_recsys import kernels
+from rfm_recsys.agop import low_rank_factor, reweighting, smoother, top_eigenpairs
+from rfm_recsys.completion import csr_arrays, threads
+from rfm_recsys.kernels import GATHER_ROWS, PARTIAL_ROWS, PRODUCT_ROWS, TASKS, TOPK_USERS, Floats
+
+DTYPES = [np.float64, np.float32]
+# Rounding of a system of condition number 1 + |O| max(c) max|F|^2, below 1e4 here: 1e4 units of the last place.
+TOLERANCE = {np.float64: 1e-9, np.float32: 2e-3}
+FEW = settings(max_examples=40, deadline=None)
+
+
+def assert_close(result: Floats, twin: Floats, dtype: Any = np.float64) -> None:
+    assert result.dtype == dtype
+    tolerance = TOLERANCE[dtype]
+    np.testing.assert_allclose(result, twin, rtol=tolerance, atol=tolerance * max(1.0, np.abs(twin).max(initial=0)))
+
+
+def sparse(users: int, items: int, density: float, seed: int = 0) -> csr_matrix:
+    """Make confidences between 1 and 21, every fifth below 0; every seventh row is empty."""
+    rng = np.random.default_rng(seed)
+    matrix = csr_matrix(random_array((users, items), density=density, rng=rng))
+    matrix.sort_indices()
+    matrix.data = 1 + 20 * matrix.data
+    matrix.data[::5] *= -1
+    matrix.data[np.repeat(np.arange(users) % 7 == 6, np.diff(matrix.indptr))] = 0
+    matrix.eliminate_zeros()
+    return matrix
+
+
+@st.composite
+def sparse_matrices(draw: st.DrawFn) -> csr_matrix:
+    """Draw confidences of every kind: 0 to 8 users, 1 to 10 items; at, above and below 1, liked and disliked."""
+    users, items = draw(st.integers(0, 8)), draw(st.integers(1, 10))
+    values = st.sampled_from([0.0, 0.0, 1.0, -1.0, 0.25, -0.5, 3.0, -7.0, 40.0])
+    rows = draw(st.lists(st.lists(values, min_size=items, max_size=items), min_size=users, max_size=users))
+    return csr_matrix(np.array(rows, dtype=np.float64).reshape(users, items))
+
+
+def factor(items: int, factors: int, seed: int = 1) -> Floats:
+    """Make an F with all eigenvalues of ``F F^T`` below 1, as those of a smoother are."""
+    F = np.random.default_rng(seed).normal(size=(items, factors))
+    scaled: Floats = 0.95 * F / np.linalg.norm(F, 2)
+    return scaled
+
+
+def solve_rows(confidence: csr_matrix, F: Floats) -> Floats:
+    U = np.full((confidence.shape[0], F.shape[1]), np.nan, dtype=F.dtype)
+    indptr, indices, values = csr_arrays(confidence.astype(F.dtype))
+    with threads(0):
+        status = kernels.solve_rows(indptr, indices, values, F, kernels.lapack_addresses(F.dtype), U)
+    assert not status.any()
+    return U
+
+
+def solve_rows_full(weight: csr_matrix, rhs: Floats, S: Floats) -> tuple[Floats, Floats]:
+    indptr, indices, values = csr_arrays(weight.astype(S.dtype))
+    a, fitted = np.full_like(values, np.nan), np.full_like(values, np.nan)
+    arguments = (rhs.astype(S.dtype), S, kernels.lapack_addresses(S.dtype), a, fitted)
+    with threads(0):
+        assert not kernels.solve_rows_full(indptr, indices, values, *arguments).any()
+    return a, fitted
+
+
+# --- solve_rows ---
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("factors", [1, 7, 40, 90])
+def test_solve_rows(dtype: Any, factors: int) -> None:
+    confidence, F = sparse(70, 60, 0.3), factor(60, factors)
+    assert_close(solve_rows(confidence, F.astype(dtype)), naive.solve_rows(confidence, F), dtype)
+
+
+@given(sparse_matrices(), st.integers(1, 12))
+@FEW
+def test_solve_rows_of_any_confidences(confidence: csr_matrix, factors: int) -> None:
+    F = factor(confidence.shape[1], factors)
+    assert_close(solve_rows(confidence, F), naive.solve_rows(confidence, F))
+
+
+@pytest.mark.parametrize("n_items", [5, 6, 7])
+def test_solve_rows_where_the_dual_gives_way_to_the_primal(n_items: int) -> None:
+    confidence, F = csr_matrix(np.append(np.full((1, n_items), 4.0), np.zeros((1, 9)), axis=1)), factor(n_items + 9, 6)
+    assert_close(solve_rows(confidence, F), naive.solve_rows(confidence, F))
+
+
+@pytest.mark.parametrize("n_items", [GATHER_ROWS - 1, GATHER_ROWS, GATHER_ROWS + 1, 2 * GATHER_ROWS + 3])
+@pytest.mark.parametrize("last", [9.0, 1.0, 0.5])
+def test_solve_rows_gathers_long_rows_in_parts(n_items: int, last: float) -> None:
+    values = np.random.default_rng(2).uniform(1.5, 9, size=(1, n_items))
+    values[0, -1] = last
+    confidence, F = csr_matrix(values), factor(n_items, 11)
+    assert_close(solve_rows(confidence, F), naive.solve_rows(confidence, F))
+
+
+def test_solve_rows_gathers_in_parts_what_weighs_less_than_an_unobserved_entry() -> None:
+    values = np.random.default_rng(2).uniform(0.1, 2, size=(3, 3 * GATHER_ROWS))
+    confidence, F = csr_matrix(values), factor(3 * GATHER_ROWS, 11)
+    assert_close(solve_rows(confidence, F), naive.solve_rows(confidence, F))
+
+
+def test_solve_rows_deals_out_more_rows_than_tasks() -> None:
+    confidence, F = sparse(2 * TASKS + 9, 12, 0.4), factor(12, 5)
+    assert_close(solve_rows(confidence, F), naive.solve_rows(confidence, F))
+
+
+def test_a_row_whose_items_all_have_confidence_one_is_the_sum_of_its_factors() -> None:
+    F = factor(10, 4)
+    confidence = csr_matrix(np.array([[1.0] * 3 + [0.0] * 7, [1.0] * 8 + [0.0] * 2]))
+    np.testing.assert_allclose(solve_rows(confidence, F), [F[:3].sum(axis=0), F[:8].sum(axis=0)], atol=1e-14)
+
+
+def test_a_disliked_item_scores_less_than_if_it_had_not_been_seen() -> None:
+    F = factor(6, 6)
+    liked, disliked = csr_matrix([[5.0, 0, 0, 0, 0, 0]]), csr_matrix([[5.0, -5.0, 0, 0, 0, 0]])
+    before, after = (solve_rows(row, F) @ F.T for row in (liked, disliked))
+    assert abs(after[0, 1]) < abs(before[0, 1])
+
+
+@pytest.mark.parametrize("items", [2, 9])
+def test_a_row_that_overflows_is_reported_and_the_others_are_solved(items: int) -> None:
+    confidence = csr_matrix(np.vstack([np.full((1, items), 2.0), np.full((1, items), 3e38)]))
+    F = factor(items, 5).astype(np.float32) * np.float32(4)
+    U = np.empty((2, 5), dtype=np.float32)
+    arrays = csr_arrays(confidence.astype(np.float32))
+    with threads(0):
+        status = kernels.solve_rows(*arrays, F, kernels.lapack_addresses(F.dtype), U)
+    assert status[0] == 0
+    assert status[1] != 0
+    assert np.isfinite(U[0]).all()
+
+
+# --- solve_rows_full ---
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_solve_rows_full(dtype: Any) -> None:
+    confidence, F = sparse(70, 60, 0.3), factor(60, 60)
+    weight, rhs = confidence.copy(), np.maximum(confidence.data, 0)
+    weight.data = np.abs(weight.data) - 1
+    S = F @ F.T
+    for result, twin in zip(
+        solve_rows_full(weight, rhs, S.astype(dtype)), naive.solve_rows_full(weight, rhs, S), strict=True
+    ):
+        assert_close(result, twin, dtype)
+
+
+def test_the_full_form_predicts_what_the_low_rank_form_does() -> None:
+    confidence, F = sparse(70, 60, 0.3), factor(60, 20)
+    weight = confidence.copy()
+    weight.data = np.abs(weight.data) - 1
+    a, fitted = solve_rows_full(weight, np.maximum(confidence.data, 0), F @ F.T)
+    scores = csr_matrix((a, confidence.indices, confidence.indptr), shape=confidence.shape) @ F @ F.T
+    np.testing.assert_allclose(scores, solve_rows(confidence, F) @ F.T, rtol=1e-9, atol=1e-9)
+    users = np.repeat(np.arange(70), np.diff(confidence.indptr))
+    np.testing.assert_allclose(fitted, scores[users, confidence.indices], rtol=1e-9, atol=1e-9)
+
+
+@given(sparse_matrices())
+@FEW
+def test_solve_rows_full_with_weights_of_at_least_zero(weight: csr_matrix) -> None:
+    weight.data = np.abs(weight.data) - 0.25
+    rhs = np.random.default_rng(5).normal(size=weight.nnz)
+    F = factor(weight.shape[1], weight.shape[1])
+    S = F @ F.T
+    for result, twin in zip(solve_rows_full(weight, rhs, S), naive.solve_rows_full(weight, rhs, S), strict=True):
+        assert_close(result, twin)
+
+
+@given(sparse_matrices())
+@FEW
+def test_solve_rows_full_with_weights_below_zero(weight: csr_matrix) -> None:
+    weight.data = np.maximum(np.abs(weight.data) / 4, 0.1) - 1
+    rhs = np.random.default_rng(5).normal(size=weight.nnz)
+    F = factor(weight.shape[1], weight.shape[1])
+    S = F @ F.T
+    for result, twin in zip(solve_rows_full(weight, rhs, S), naive.solve_rows_full(weight, rhs, S), strict=True):
+        assert_close(result, twin)
+
+
+def test_solve_rows_full_solves_plain_ridge_regression() -> None:
+    pattern, F, ridge = sparse(30, 20, 0.4), factor(20, 20), 0.03
+    K, weight = F @ F.T, pattern.copy()
+    weight.data = np.full(pattern.nnz, 1 / ridge)
+    a, fitted = solve_rows_full(weight, pattern.data / ridge, K)
+    np.testing.assert_allclose(fitted + ridge * a, pattern.data, rtol=1e-9)
+
+
+# --- sparse and dense products ---
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_residuals(dtype: Any) -> None:
+    confidence, F = sparse(40, 30, 0.3), factor(30, 6)
+    U = np.random.default_rng(3).normal(size=(40, 6))
+    out = np.full(confidence.nnz, np.nan, dtype=dtype)
+    kernels.residuals(*csr_arrays(confidence.astype(dtype)), U.astype(dtype), F.astype(dtype), out)
+    assert_close(out, naive.residuals(confidence, U, F), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("length", range(9))
+def test_sparse_product_adds_to_what_is_there(dtype: Any, length: int) -> None:
+    rng = np.random.default_rng(4)
+    matrix = np.zeros((3, 12))
+    matrix[::2, rng.permutation(12)[:length]] = rng.normal(size=(2, length))
+    Q, out = rng.normal(size=(12, 5)), rng.normal(size=(3, 5))
+    result = out.astype(dtype)
+    kernels.sparse_product(*csr_arrays(csr_matrix(matrix).astype(dtype)), Q.astype(dtype), result)
+    assert_close(result, out + matrix @ Q, dtype)
+
+
+@given(sparse_matrices(), st.integers(1, 4))
+@FEW
+def test_sparse_product_of_any_matrix(matrix: csr_matrix, width: int) -> None:
+    Q, out = np.random.default_rng(4).normal(size=(matrix.shape[1], width)), np.zeros((matrix.shape[0], width))
+    kernels.sparse_product(*csr_arrays(matrix), Q, out)
+    assert_close(out, matrix.toarray() @ Q)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [1, PRODUCT_ROWS, PRODUCT_ROWS + 1, 3 * PRODUCT_ROWS - 1])
+def test_dense_product(dtype: Any, rows: int) -> None:
+    rng = np.random.default_rng(6)
+    A, B = rng.normal(size=(rows, 7)), rng.normal(size=(7, 4))
+    out = np.full((rows, 4), np.nan, dtype=dtype)
+    with threads(0):
+        kernels.dense_product(A.astype(dtype), B.astype(dtype), out)
+    assert_close(out, A @ B, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [1, PARTIAL_ROWS, PARTIAL_ROWS + 1, 3 * PARTIAL_ROWS + 5])
+def test_dense_gram(dtype: Any, rows: int) -> None:
+    rng = np.random.default_rng(7)
+    A, B = rng.normal(size=(rows, 3)), rng.normal(size=(rows, 5))
+    with threads(0):
+        result = kernels.dense_gram(A.astype(dtype), B.astype(dtype))
+    assert_close(result, np.sum([np.outer(a, b) for a, b in zip(A, B, strict=True)], axis=0), dtype)
+
+
+# --- beyond 16 bits ---
+
+MANY = 2**16 + 7
+
+
+def test_more_than_65536_items() -> None:
+    items = np.array([0, 3, 2**16 - 1, 2**16, 2**16 + 1, MANY - 1])
+    matrix = csr_matrix((np.full(6, 4.0), (np.zeros(6, dtype=int), items)), shape=(1, MANY))
+    F = np.random.default_rng(8).normal(size=(MANY, 3)) / 300
+    U = solve_rows(matrix, F)
+    near = csr_matrix((matrix.data, np.arange(6), matrix.indptr), shape=(1, 6))
+    assert_close(U, naive.solve_rows(near, F[items]))
+    out, product = np.empty(6), np.zeros((1, 3))
+    kernels.residuals(*csr_arrays(matrix), U, F, out)
+    assert_close(out, naive.residuals(matrix, U, F))
+    kernels.sparse_product(*csr_arrays(matrix), F, product)
+    assert_close(product, matrix @ F)
+    scores = (U @ F.T)[0]
+    scores[items] = np.finfo(np.float64).min
+    ids, _ = top_k(U, F, matrix, [], 20)
+    np.testing.assert_array_equal(ids[0], np.argsort(-scores, kind="stable")[:20])
+
+
+def test_more_than_65536_users() -> None:
+    rows = csr_matrix(np.array([[3.0, 0, -2, 0], [0, 9, 0, 0], [1.0, 1, 1, 8], [0, 0, 0, 0], [2.0, 2, 2, 2]]))
+    kind = np.arange(MANY) % 5
+    many, F = rows[kind], factor(4, 3)
+    U = solve_rows(many, F)
+    assert_close(U, naive.solve_rows(rows, F)[kind])
+    out, product = np.empty(many.nnz), np.zeros((MANY, 3))
+    kernels.residuals(*csr_arrays(many), U, F, out)
+    users = np.repeat(np.arange(MANY), np.diff(many.indptr))
+    assert_close(out, (many.data > 0) - (U @ F.T)[users, many.indices])
+    kernels.sparse_product(*csr_arrays(many), F, product)
+    assert_close(product, many @ F)
+    with threads(0):
+        assert_close(kernels.dense_gram(U, U), U.T @ U)
+    ids, _ = top_k(U, F, many, [], 2)
+    np.testing.assert_array_equal(ids[-5:], ids[(MANY - 5) % 5 :][:5])
+
+
+# --- top_k ---
+
+Lists = tuple[NDArray[np.int32], Floats]
+
+
+def fields(rows: int, k: int, dtype: Any) -> tuple[Lists, Lists]:
+    """Return ids and scores to write, and what lies behind them in memory, not to be written."""
+    ids, scores = np.full(rows * k + 8, -7, dtype=np.int32), np.full(rows * k + 8, -7, dtype=dtype)
+    inside, behind = slice(0, rows * k), slice(rows * k, None)
+    return (ids[inside].reshape(rows, k), scores[inside].reshape(rows, k)), (ids[behind], scores[behind])
+
+
+def top_k(U: Floats, V: Floats, liked: csr_matrix, filtered: list[int], k: int) -> Lists:
+    result, behind = fields(len(U), k, V.dtype)
+    with threads(0):
+        kernels.top_k(U, V, *csr_arrays(liked)[:2], np.array(filtered, dtype=np.intp), *result)
+    assert all((part == -7).all() for part in behind)
+    return result
+
+
+def top_k_sparse(A: csr_matrix, S: Floats, liked: csr_matrix, filtered: list[int], k: int) -> Lists:
+    result, behind = fields(A.shape[0], k, S.dtype)
+    columns = np.array(filtered, dtype=np.intp)
+    with threads(0):
+        kernels.top_k_sparse(csr_arrays(A), S, *csr_arrays(liked)[:2], columns, *result)
+    assert all((part == -7).all() for part in behind)
+    return result
+
+
+def assert_sorted_like_the_twin(result: Lists, values: Floats, liked: csr_matrix, filtered: list[int]) -> None:
+    excluded = [set(np.flatnonzero(row).tolist()) | set(filtered) for row in liked.toarray()]
+    ids, scores = naive.top_k(values, excluded, result[0].shape[1], float(np.finfo(result[1].dtype).min))
+    np.testing.assert_array_equal(result[0], np.array(ids).reshape(result[0].shape))
+    np.testing.assert_array_equal(result[1], np.array(scores).reshape(result[1].shape))
+
+
+@st.composite
+def rankings(draw: st.DrawFn) -> tuple[Floats, Floats, csr_matrix, list[int]]:
+    """Draw small whole numbers, whose products are exact and full of ties; liked and filtered columns, at times all."""
+    rows, columns, factors = draw(st.integers(0, 5)), draw(st.integers(1, 9)), draw(st.integers(1, 2))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    U, V = (rng.integers(-2, 3, size=(n, factors)).astype(float) for n in (rows, columns))
+    liked = rng.random((rows, columns)) < draw(st.sampled_from([0, 0.3, 1]))
+    return U, V, csr_matrix(liked.astype(float)), draw(st.lists(st.integers(0, columns - 1), max_size=9))
+
+
+@given(rankings(), st.integers(1, 12), st.sampled_from(DTYPES))
+@FEW
+def test_top_k(ranking: tuple[Floats, Floats, csr_matrix, list[int]], k: int, dtype: Any) -> None:
+    U, V, liked, filtered = ranking
+    assert_sorted_like_the_twin(top_k(U.astype(dtype), V.astype(dtype), liked, filtered, k), U @ V.T, liked, filtered)
+
+
+@given(rankings(), st.integers(1, 12), st.sampled_from(DTYPES))
+@FEW
+def test_top_k_sparse(ranking: tuple[Floats, Floats, csr_matrix, list[int]], k: int, dtype: Any) -> None:
+    U, V, liked, filtered = ranking
+    S = V.T.astype(dtype).copy()
+    assert_sorted_like_the_twin(
+        top_k_sparse(csr_matrix(U).astype(dtype), S, liked, filtered, k), U @ V.T, liked, filtered
+    )
+
+
+@pytest.mark.parametrize("k", [1, 10, 299, 300, 301])
+def test_top_k_of_many_columns_and_rows(k: int) -> None:
+    rng = np.random.default_rng(9)
+    U, V = (rng.integers(-9, 10, size=(n, 3)).astype(float) for n in (2 * TOPK_USERS + 1, 300))
+    liked = sparse(len(U), 300, 0.1)
+    assert_sorted_like_the_twin(top_k(U, V, liked, [5, 250], k), U @ V.T, liked, [5, 250])
+    assert_sorted_like_the_twin(top_k_sparse(csr_matrix(U), V.T.copy(), liked, [5, 250], k), U @ V.T, liked, [5, 250])
+
+
+def test_a_list_of_no_places_writes_nothing() -> None:
+    for result in (
+        top_k(np.ones((2, 1)), np.arange(4.0)[:, None], csr_matrix((2, 4)), [], 0),
+        top_k_sparse(csr_matrix(np.ones((2, 1))), np.arange(4.0)[None, :].copy(), csr_matrix((2, 4)), [], 0),
+    ):
+        assert [part.shape for part in result] == [(2, 0), (2, 0)]
+
+
+def test_top_k_sparse_deals_out_more_rows_than_tasks() -> None:
+    rng = np.random.default_rng(10)
+    U, V = (rng.integers(-9, 10, size=(n, 3)).astype(float) for n in (2 * TASKS + 3, 5))
+    liked = csr_matrix((len(U), 5))
+    assert_sorted_like_the_twin(top_k_sparse(csr_matrix(U), V.T.copy(), liked, [], 2), U @ V.T, liked, [])
+
+
+def test_when_everything_is_left_out_the_ids_come_in_order_with_the_lowest_score() -> None:
+    ids, scores = top_k(np.ones((1, 1)), np.arange(4.0)[:, None], csr_matrix((1, 4)), [3, 2, 1, 0, 0], 6)
+    np.testing.assert_array_equal(ids, [[0, 1, 2, 3, -1, -1]])
+    assert (scores == np.finfo(np.float64).min).all()
+
+
+# --- the matrix functions of the AGOP ---
+
+
+def gram(items: int, rank: int, scale: Floats, seed: int = 11) -> Floats:
+    X = np.random.default_rng(seed).normal(size=(rank, items)) * scale
+    G: Floats = X.T @ X / rank
+    return G
+
+
+def scales(items: int, missing: int) -> tuple[Floats, Floats]:
+    """Return D and its inverse, both zero for the last ``missing`` items."""
+    D = np.random.default_rng(12).uniform(0.5, 2, size=items)
+    D[items - missing :] = 0
+    return D, np.divide(1, D, out=np.zeros(items), where=D > 0)
+
+
+@pytest.mark.parametrize("power", [0, 0.25, 0.35, 0.5, 1, 1.3])
+@pytest.mark.parametrize(("rank", "missing"), [(20, 0), (6, 0), (20, 3)])
+def test_reweighting(power: float, rank: int, missing: int) -> None:
+    D, inverse_D = scales(12, missing)
+    G = gram(12, rank, D)
+    K = reweighting(G, inverse_D, power)
+    assert_close(K, naive.reweighting(G, inverse_D, power))
+    np.testing.assert_allclose(np.trace(K * D * D[:, None]), 12 - missing)
+
+
+@pytest.mark.parametrize("penalty", [0.01, 3, 100])
+def test_smoother(penalty: float) -> None:
+    K = reweighting(gram(12, 20, np.ones(12)), np.ones(12), 0.35)
+    assert_close(smoother(K.copy(), penalty), naive.smoother(K, penalty))
+
+
+def test_smoother_of_a_singular_reweighting_is_its_limit() -> None:
+    K = reweighting(gram(12, 6, np.ones(12)), np.ones(12), 0.35)
+    np.testing.assert_allclose(smoother(K.copy(), 2.0), naive.smoother(K + 1e-9 * np.eye(12), 2.0), atol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("power", [0, 0.25, 0.5, 1])
+@pytest.mark.parametrize(("rank", "missing"), [(12, 0), (5, 0), (9, 3)])
+def test_low_rank_factor(dtype: Any, power: float, rank: int, missing: int) -> None:
+    D, inverse_D = scales(12, missing)
+    values, vectors = (part[..., ::-1][..., :rank] for part in np.linalg.eigh(gram(12, 20, D)))
+    given_vectors, given_scale = np.ascontiguousarray(vectors, dtype=dtype), inverse_D.astype(dtype)
+    F = low_rank_factor(values, given_vectors, given_scale, power, 3.0, rank + 2)
+    assert_close(F @ F.T, naive.low_rank_smoother(values, vectors, inverse_D, power, 3.0), dtype)
+    assert F.shape == (12, rank + 2)
+    assert not F[:, rank:].any()
+
+
+@pytest.mark.parametrize("rank", [40, 8])
+@pytest.mark.parametrize("passes", [1, 3])
+def test_top_eigenpairs_are_exact_where_the_block_spans_the_range(rank: int, passes: int) -> None:
+    G = gram(30, rank, np.ones(30))
+    block = np.random.default_rng(13).normal(size=(30, min(rank + 4, 30)))
+    values, V = top_eigenpairs(lambda Q: G @ Q, block, passes)
+    exact = np.linalg.eigvalsh(G)[::-1][:rank]
+    assert_close(values, exact)
+    np.testing.assert_allclose(V.T @ V, np.eye(len(values)), atol=1e-7)
+    np.testing.assert_allclose(V * values @ V.T, G, atol=1e-9)
+
+
+def test_more_passes_bring_the_eigenvalues_closer_to_the_exact_ones_from_below() -> None:
+    G = gram(60, 80, np.linspace(2, 0.1, 60))
+    exact = np.linalg.eigvalsh(G)[::-1][:5]
+    block = np.random.default_rng(13).normal(size=(60, 8))
+    few, many = (top_eigenpairs(lambda Q: G @ Q, block, passes)[0][:5] for passes in (1, 50))
+    assert (few <= exact * (1 + 1e-12)).all()
+    assert (many >= few).all()
+    np.testing.assert_allclose(many, exact, rtol=1e-6)
+
+
+# --- without the compiler ---
+
+
+@pytest.mark.skipif(bool(os.environ.get("NUMBA_DISABLE_JIT")), reason="this is the run without the JIT")
+def test_kernels_and_low_rank_rounds_equal_their_twins_with_the_jit_off() -> None:
+    """Python checks every index, where compiled code would read what lies beside an array."""
+    selection = "test_kernels and not 65536 and not jit_off or naive_twin or training_loss or perturbation"
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            "-k",
+            selection,
+            "tests/test_kernels.py",
+            "tests/test_core.py",
+        ],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
