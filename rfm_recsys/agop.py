@@ -24,10 +24,14 @@ def _decomposed(decompose: Callable[..., Any], matrix: Floats, **options: Any) -
     try:
         return decompose(matrix, **options)
     except (ValueError, scipy.linalg.LinAlgError) as error:
-        raise DataError(
-            f"the items' system of equations is out of the range of the precision ({error}); bring alpha, "
-            "regularization, the norms and the values closer to 1, or use dtype=np.float64"
-        ) from error
+        raise _out_of_range(str(error)) from error
+
+
+def _out_of_range(reason: str) -> DataError:
+    return DataError(
+        f"the items' system of equations is out of the range of the precision ({reason}); bring alpha, "
+        "regularization, the norms and the values closer to 1, or use dtype=np.float64"
+    )
 
 
 def top_eigenpairs(multiply: Callable[[Floats], Floats], start: Floats, passes: int) -> tuple[Floats, Floats]:
@@ -74,6 +78,8 @@ def _nystrom(QZ: Floats, ZZ: Floats) -> tuple[Floats, Floats]:
     values, T = _decomposed(scipy.linalg.eigh, (M + M.T) / 2)
     values, T = values[::-1], T[:, ::-1]
     keep = values > values.max(initial=0) * tolerance
+    if not keep.any():
+        raise _out_of_range("all eigenvalues vanish")
     return values[keep], whiten @ (T[:, keep] / np.sqrt(values[keep]))
 
 

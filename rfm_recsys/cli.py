@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="lin-RFM recommendations.")
 USUAL = "LinRFM,ALS,EASE,ItemKNN cosine,Popularity"
-VALIDATION_SHARE = 0.1  # of the training items of a published split that comes without a validation set
 COSTS = {"fit (s)": ("fit_seconds", ".2f"), "peak memory (MiB)": ("peak_memory_mib", ".0f")}
 
 
@@ -138,17 +137,13 @@ def _usual_protocol(dataset: str | None) -> str:
 
 def _load(dataset: str) -> "Data":
     from rfm_recsys.datasets import MOVIELENS, load_movielens, read_interactions, read_lightgcn, synthetic_movielens
-    from rfm_recsys.evaluation import random_fraction
 
     if dataset == "synthetic":
         return synthetic_movielens()
     path = Path(dataset)
     if (path / "train.txt").is_file():
-        if (path / "valid.txt").is_file():
-            return read_lightgcn(*(path / f"{part}.txt" for part in ("train", "valid", "test")))
-        train, test = read_lightgcn(path / "train.txt", path / "test.txt")
-        part = random_fraction(train, VALIDATION_SHARE).test
-        return part.train, part.target, test
+        parts = ("train", "valid", "test") if (path / "valid.txt").is_file() else ("train", "test")
+        return read_lightgcn(*(path / f"{part}.txt" for part in parts))
     if path.is_dir() or path.suffix == ".zip":
         name = path.stem.removeprefix("ml-")
         return load_movielens(name if name in MOVIELENS else "1m", path)

@@ -225,10 +225,13 @@ def test_every_protocol_splits_its_kind_of_data(data: Interactions) -> None:
         split = read_protocol(name).apply(data, 0)
         assert split.test.target.nnz
         assert set(np.unique(split.test.train.data)) == {1}
-    part = random_fraction(data, 0.3)
-    pieces = (part.validation.train, part.validation.target, part.test.target)
+    whole = data.to_csr()
+    train = random_fraction(whole, 0.3).test.train
+    pieces = (train, whole - train)
     split = read_protocol("gowalla-lightgcn").apply(pieces, 0)
-    assert (split.test.train.astype(bool) != part.test.train.astype(bool)).nnz == 0
+    assert (split.test.train.astype(bool) != train.astype(bool)).nnz == 0
+    assert 0 < split.validation.target.nnz < train.nnz / 5
+    assert split.validation.train.nnz + split.validation.target.nnz == train.nnz
     with pytest.raises(DataError, match="already"):
         read_protocol("gowalla-lightgcn").apply(data, 0)
     with pytest.raises(DataError, match="itself"):

@@ -66,7 +66,7 @@ def compare(
     Parameters
     ----------
     protocol : Protocol
-    data : Interactions, or for a protocol of data that are split already the matrices (train, validation, test)
+    data : Interactions, or for a protocol of data that are split already a sequence of two or three matrices
     candidates : sequence of Candidate
         The first is compared with each of the others.
     name : str, optional

@@ -20,6 +20,8 @@ SPLITS = ("strong_generalisation", "random_fraction", "leave_k_out", "leave_last
 # beside this file in an installed package, in the folder of what was measured in a checkout
 FOLDERS = (Path(__file__).parent / "protocols", Path(__file__).parents[2] / "evaluation" / "protocols")
 
+VALIDATION_SHARE = 0.1  # of the training items of a published split that comes without a validation set
+
 Data = Interactions | Sequence[csr_matrix]
 
 
@@ -33,7 +35,8 @@ class Protocol:
     dataset : str
         The data set that it is meant for, as ``--dataset`` takes it.
     split : str
-        A function of :mod:`rfm_recsys.evaluation.splits`; ``given_split`` takes the data as train, validation, test.
+        A function of :mod:`rfm_recsys.evaluation.splits`; ``given_split`` takes the data as train, validation and test,
+        or as train and test, and then a tenth of train for validation.
     metric : str
         What models are tuned on and judged by, as "ndcg@100".
     table : tuple of str
@@ -80,7 +83,8 @@ class Protocol:
                 raise DataError(
                     f"{self.name} needs data that are split already; pass a folder with train.txt, test.txt"
                 )
-            return function(*map(_ones, data))
+            train, *validation, test = map(_ones, data)
+            return function(train, *(validation or [_tenth(train, seed)]), test)
         if not isinstance(data, Interactions):
             raise DataError(f"{self.name} splits the data itself; pass a file of interactions, or another protocol")
         seeds = {"seed": seed} if "seed" in signature(function).parameters else {}
@@ -106,6 +110,15 @@ def read_protocol(name: str) -> Protocol:
         return Protocol(**{"name": path.stem, "options": {}, **table})
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, ParameterError) as error:
         raise ParameterError(f"{path}: {error}; mend it after the example of those in evaluation/protocols") from error
+
+
+def _tenth(train: csr_matrix, seed: int) -> csr_matrix:
+    """Take a tenth of each user's items out of ``train``, in place, and return them."""
+    rest = splits.random_fraction(train, VALIDATION_SHARE, seed).test.train
+    taken = csr_matrix(train - rest)
+    taken.eliminate_zeros()
+    train.data, train.indices, train.indptr = rest.data, rest.indices, rest.indptr
+    return taken
 
 
 def _ones(matrix: csr_matrix) -> csr_matrix:
