@@ -9,6 +9,7 @@ from rfm_recsys.errors import DataError, ParameterError, RfmRecsysError
 
 try:
     import typer
+    from rich import box
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="lin-RFM recommendations.")
 USUAL = "LinRFM,ALS,EASE,ItemKNN cosine,Popularity"
-COSTS = {"fit (s)": ("fit_seconds", ".2f"), "peak memory (MiB)": ("peak_memory_mib", ".0f")}
+COSTS = {"fit (s)": ("fit_seconds", ".2f"), "MiB": ("peak_memory_mib", ".0f")}
 
 
 def main() -> None:
@@ -163,8 +164,9 @@ def _print(console: Console, result: dict[str, Any]) -> None:
     table = Table(
         title=f"{protocol['title']} on {data['name']}: {data['users']:,} users, {data['items']:,} items, "
         f"{data['interactions']:,} interactions; {protocol['test_users']:,} test users",
+        box=box.SIMPLE_HEAD,
     )
-    table.add_column("model")
+    table.add_column("model", no_wrap=True)
     for heading in (*protocol["table"], *COSTS):
         table.add_column(heading.replace("_", " "), justify="right")
     good = [row for row in result["models"] if "error" not in row]
@@ -176,8 +178,8 @@ def _print(console: Console, result: dict[str, Any]) -> None:
         for metric in protocol["table"]:
             value = row["metrics"][metric]
             best = value["mean"] == max(other["metrics"][metric]["mean"] for other in good)
-            error = "" if value["low"] is None else f" ±{(value['high'] - value['low']) / 2:.3f}"
-            cells.append(_marked(f"{value['mean']:.4f}{error}".replace("0.", "."), best))
+            error = "" if value["low"] is None else f" ±{(value['high'] - value['low']) / 2:.3f}".replace("0.", ".")
+            cells.append(_marked(f"{value['mean']:.4f}".removeprefix("0"), best) + error)
         for key, form in COSTS.values():
             cells.append(_marked(format(row[key], form), row[key] == min(other[key] for other in good)))
         table.add_row(escape(row["model"]), *cells)
@@ -185,12 +187,12 @@ def _print(console: Console, result: dict[str, Any]) -> None:
     console.print(str(verdict(Comparison(result))), markup=False, highlight=False)
     how = "; ".join(f"{row['model']}: {row['how']}" for row in result["models"])
     console.print(
-        f"{how}. ± is half a 95% interval over users. Every interaction is a positive. Seconds without compilation and "
-        "imports; memory of the model's whole process, at its peak during the fit.",
+        f"{how}. * is the best, ± half a 95% interval over users. Every interaction is a positive. Seconds without "
+        "compilation and imports; MiB of the model's whole process, at its peak during the fit.",
         style="dim",
         markup=False,
     )
 
 
 def _marked(text: str, best: bool) -> str:
-    return f"[bold green]{text} *[/bold green]" if best else f"{text}  "
+    return f"[bold green]{text}*[/bold green]" if best else f"{text} "

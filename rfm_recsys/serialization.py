@@ -5,6 +5,8 @@ import os
 import secrets
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +20,20 @@ FORMAT, VERSION = "rfm_recsys model", 1
 PathOrFile = str | os.PathLike[str] | IO[bytes]
 
 
+@contextmanager
+def replacing(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a path to write to, which takes the place of ``target`` once all is on the disk, or never."""
+    path = Path(target)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def save(target: PathOrFile, parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
     """Write parameters (JSON values) and arrays to exactly the path given, or to a binary file.
 
@@ -28,16 +44,8 @@ def save(target: PathOrFile, parameters: dict[str, Any], arrays: dict[str, NDArr
     if not isinstance(target, str | os.PathLike):
         np.savez(target, **content)  # type: ignore[arg-type]
         return
-    path = Path(target)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
-    try:
-        with partial.open("xb") as file:
-            np.savez(file, **content)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(target) as partial, partial.open("xb") as file:
+        np.savez(file, **content)  # type: ignore[arg-type]
 
 
 def load(source: PathOrFile) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

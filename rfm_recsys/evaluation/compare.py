@@ -6,7 +6,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import secrets
 import statistics
 import time
 import zlib
@@ -37,6 +36,7 @@ from rfm_recsys.evaluation.protocols import Data, Protocol
 from rfm_recsys.evaluation.significance import interval, paired_difference
 from rfm_recsys.evaluation.splits import Fold, Split, canonical_csr
 from rfm_recsys.evaluation.tuning import Budget, Trial, best, spent, tune
+from rfm_recsys.serialization import replacing
 
 FORMAT, VERSION = "rfm_recsys comparison", 1
 PACKAGES = ("rfm-recsys", "implicit", "numpy", "numba", "scipy", "optuna")
@@ -353,11 +353,7 @@ def _unpacked(piece: Mapping[str, Any]) -> Fitted:
     return Fitted(**{**piece, "ids": ids})
 
 
-def write_json(result: Mapping[str, Any], path: Path) -> None:
+def write_json(result: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     """Write a result to ``path``, whole or not at all."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
-    try:
+    with replacing(path) as partial:
         partial.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

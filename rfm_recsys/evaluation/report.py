@@ -2,8 +2,8 @@
 
 import io
 import math
+import os
 import re
-import secrets
 import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
@@ -22,6 +22,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from matplotlib.transforms import Bbox
 
 from rfm_recsys.errors import DataError
+from rfm_recsys.serialization import replacing
 
 # Figures are drawn in these colours, and each becomes the CSS variable of its name: so they follow the page's theme.
 INK, MUTED, RULE, PAPER = "#0a0a01", "#0a0a02", "#0a0a03", "#0a0a04"
@@ -80,15 +81,11 @@ DEFINITIONS = {
 }
 
 
-def write_report(result: dict[str, Any], path: Path) -> None:
+def write_report(result: dict[str, Any], path: str | os.PathLike[str]) -> None:
     """Write the page of a result to ``path``, whole or not at all."""
     page = render_report(result)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
-    try:
+    with replacing(path) as partial:
         partial.write_text(page, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def render_report(result: dict[str, Any]) -> str:
