@@ -19,10 +19,11 @@ except ModuleNotFoundError as error:
     sys.exit(2)
 
 if TYPE_CHECKING:
-    from rfm_recsys.evaluation.protocols import Data
+    from rfm_recsys.evaluation.protocol import Data
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="lin-RFM recommendations.")
-USUAL = "LinRFM,ALS,EASE,ItemKNN cosine,Popularity"
+ALL = "LinRFM,ALS,EASE,ItemKNN-cosine,ItemKNN-BM25,BPR,Popularity"
+USUAL = "LinRFM,ALS,EASE,ItemKNN-cosine,Popularity"
 COSTS = {"fit (s)": ("fit_seconds", ".2f"), "MiB": ("peak_memory_mib", ".0f")}
 
 
@@ -67,14 +68,12 @@ def compare(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="A protocol that comes with us (synthetic-strong, ml-1m-strong, gowalla-lightgcn, "
-            "ml-100k-leave-last-out) or a TOML file. By default strong generalisation.",
+            help="A protocol that comes with us (strong, ml-1m-strong, gowalla-lightgcn, "
+            "ml-100k-leave-last-out) or a TOML file. By default strong.",
             show_default=False,
         ),
     ] = None,
-    models: Annotated[
-        str, typer.Option(help="The models, with commas between; the first is compared with the rest.")
-    ] = USUAL,
+    models: Annotated[str, typer.Option(help=f"Some of {ALL}; the first is compared with the rest.")] = USUAL,
     tune: Annotated[bool, typer.Option("--tune/--defaults", help="Tune every model on validation users.")] = False,
     budget: Annotated[
         str, typer.Option(help="For --tune, what each model gets: a number of trials, or of seconds as 600s.")

@@ -172,6 +172,21 @@ class FullUserBlock(_Block):
         return self._loss(self.fitted, self.A * self.fitted)
 
 
+def low_rank_memory(shape: tuple[int, int], nnz: int, factors: int, itemsize: int) -> int:
+    """Return the bytes that a fit in the low-rank form takes at most, beyond the interactions that it is given."""
+    n_users, n_items = shape
+    width = min(factors + OVERSAMPLING, n_users, n_items)
+    blocks = n_items * (4 * width + 2 * factors) + n_users * (width + factors)
+    partial_sums = min(kernels.PARTIALS, max(n_users, n_items) // kernels.PARTIAL_ROWS + 1) * width**2
+    solves = int(numba.get_num_threads()) * (max(kernels.GATHER_ROWS, factors) + factors) * factors
+    return itemsize * (blocks + partial_sums + solves + 3 * nnz) + 48 * (width**2 + n_users + n_items) + 24 * nnz
+
+
+def full_memory(n_items: int) -> int:
+    """Return the bytes that a fit in the full form takes at most: five matrices of items x items."""
+    return 5 * 8 * n_items**2
+
+
 def low_rank_rounds(
     users: UserBlock, settings: Settings, factors: int, rounds: int, generator: np.random.Generator
 ) -> Iterator[Floats]:

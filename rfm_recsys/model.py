@@ -16,7 +16,9 @@ from rfm_recsys.completion import (
     Settings,
     UserBlock,
     csr_arrays,
+    full_memory,
     full_rounds,
+    low_rank_memory,
     low_rank_rounds,
     solve_users,
     solve_users_full,
@@ -172,9 +174,15 @@ class LinRFM:
         n_users, n_items = confidence.shape
         if self.factors is None:
             check_memory(
-                5 * 8 * n_items**2,
+                full_memory(n_items),
                 f"the full form for {n_items} items",
                 "pass factors=256, which needs memory for items x factors only",
+            )
+        else:
+            check_memory(
+                low_rank_memory((n_users, n_items), confidence.nnz, self.factors, dtype.itemsize),
+                f"a fit of {self.factors} factors to {n_users} users and {n_items} items",
+                "pass fewer factors, or leave out users and items without interactions",
             )
         with (
             threads(self.num_threads),
@@ -441,6 +449,7 @@ def _top_dense(U: Floats, V: Floats, liked: csr_matrix | None, filtered: NDArray
 
 def _empty_top(n: int, N: int, liked: csr_matrix | None, dtype: np.dtype[Any]) -> tuple[Any, Any, Any, Any]:
     N = check_integer("N", N, 0)
+    check_memory(n * N * (4 + dtype.itemsize), f"lists of {N} for {n} rows", "ask for fewer at a time")
     ids, scores = np.empty((n, N), dtype=np.int32), np.empty((n, N), dtype=dtype)
     if liked is None:
         return ids, scores, np.zeros(n + 1, dtype=np.int64), np.empty(0, dtype=np.int32)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rfm_recsys import __version__
+from rfm_recsys import __version__, cli
 from rfm_recsys.datasets import synthetic_movielens
+from rfm_recsys.evaluation import CANDIDATES
 
 COMMAND = str(Path(sys.executable).with_name("rfm-recsys"))
 
@@ -30,7 +31,7 @@ def test_compare_prints_a_table_and_writes_json_and_a_report(tmp_path: Path, rat
     answer = run(tmp_path, "compare", "--dataset", str(ratings))
     assert answer.returncode == 0, answer.stderr
     result = json.loads((tmp_path / "compare.json").read_text())
-    assert [row["model"] for row in result["models"]] == ["LinRFM", "ALS", "EASE", "ItemKNN cosine", "Popularity"]
+    assert [row["model"] for row in result["models"]] == ["LinRFM", "ALS", "EASE", "ItemKNN-cosine", "Popularity"]
     for row in result["models"]:
         value = row["metrics"]["ndcg@100"]["mean"]
         assert 0 < value <= 1
@@ -46,7 +47,7 @@ def test_compare_prints_a_table_and_writes_json_and_a_report(tmp_path: Path, rat
 
 def test_models_tuning_seeds_and_output_can_be_chosen(tmp_path: Path, ratings: Path) -> None:
     answer = run(
-        tmp_path, "compare", "--dataset", str(ratings), "--models", "ItemKNN BM25, Popularity", "--tune",
+        tmp_path, "compare", "--dataset", str(ratings), "--models", "ItemKNN-BM25, Popularity", "--tune",
         "--budget", "3", "--seeds", "2", "--output", "out.json",
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
@@ -68,6 +69,13 @@ def test_a_published_split_is_recognised_with_and_without_a_validation_set(tmp_p
     answer = run(tmp_path, "compare", "--dataset", ".", "--models", "LinRFM,BPR", "--tune", "--budget", "2")
     assert answer.returncode == 0, answer.stderr
     assert json.loads((tmp_path / "compare.json").read_text())["protocol"]["name"] == "gowalla-lightgcn"
+
+
+def test_the_help_lists_all_models_and_protocols() -> None:
+    assert cli.ALL.split(",") == [*CANDIDATES]
+    protocols = Path(__file__).parents[1] / "evaluation" / "protocols"
+    known = " ".join(run(Path.cwd(), "compare", "--help").stdout.replace("│", " ").split())
+    assert all(path.stem in known for path in protocols.glob("*.toml"))
 
 
 def test_the_version() -> None:

@@ -150,7 +150,7 @@ import sys
 from pathlib import Path
 from rfm_recsys.datasets import synthetic_movielens
 from rfm_recsys.evaluation import CANDIDATES, Budget, compare, write_json
-from rfm_recsys.evaluation.protocols import Protocol
+from rfm_recsys.evaluation.protocol import Protocol
 protocol = Protocol(
     "small", "A small one", "synthetic", "strong_generalisation", "ndcg@10", ("recall@5",), (5, 10), {}
 )

@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -765,3 +766,27 @@ def test_factors_that_do_not_fit_together_are_refused(tmp_path: Path, change: di
         np.savez(file, **arrays)
     with pytest.raises(ModelFileError):
         LinRFM.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize(("factors", "items"), [(10**9, 40), (2 * 10**6, 40), (256, 2 * 10**9)])
+def test_a_fit_that_memory_does_not_hold_is_refused_beforehand(factors: int, items: int) -> None:
+    data = csr_matrix(([1.0], ([0], [items - 1])), shape=(50, items))
+    with pytest.raises(InsufficientMemoryError, match="GiB are available; pass fewer factors"):
+        fitted(data, factors)
+
+
+def test_lists_that_memory_does_not_hold_are_refused_beforehand() -> None:
+    with pytest.raises(InsufficientMemoryError, match="ask for fewer"):
+        fitted(interactions()).recommend(np.arange(80), None, N=2**31 - 1, filter_already_liked_items=False)
+
+
+def test_the_estimate_of_memory_covers_what_a_fit_takes() -> None:
+    data = csr_matrix(random_array((20_000, 3_000), density=0.005, rng=np.random.default_rng(0), format="csr"))
+    fitted(data, 16)  # compiled beforehand
+    tracemalloc.start()
+    fitted(data, 64)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    estimate = completion.low_rank_memory((20_000, 3_000), data.nnz, 64, 4)
+    assert peak < estimate + data.nnz * 24  # beside the copies of the input that checking it makes
+    assert estimate < 5 * peak

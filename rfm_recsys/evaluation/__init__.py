@@ -7,7 +7,7 @@ from rfm_recsys.evaluation.baselines import ALS, BPR, EASE, BM25ItemKNN, CosineI
 from rfm_recsys.evaluation.candidates import CANDIDATES, Candidate
 from rfm_recsys.evaluation.compare import compare, write_json
 from rfm_recsys.evaluation.metrics import catalogue_metrics, evaluate, mae, mean_over_users, rank, rmse, user_metrics
-from rfm_recsys.evaluation.protocols import Protocol, read_protocol
+from rfm_recsys.evaluation.protocol import Protocol, read_protocol
 from rfm_recsys.evaluation.significance import Difference, interval, paired_difference
 from rfm_recsys.evaluation.splits import (
     Fold,

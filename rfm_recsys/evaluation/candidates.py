@@ -80,12 +80,12 @@ CANDIDATES = {
         ),
         Candidate("EASE", EASE, {"regularization": FloatDistribution(1, 10_000, log=True)}),
         Candidate(
-            "ItemKNN cosine",
+            "ItemKNN-cosine",
             CosineItemKNN,
             {"neighbours": IntDistribution(20, 2000, log=True)},
         ),
         Candidate(
-            "ItemKNN BM25",
+            "ItemKNN-BM25",
             BM25ItemKNN,
             {
                 "neighbours": IntDistribution(20, 2000, log=True),

@@ -32,7 +32,7 @@ from rfm_recsys.evaluation.metrics import (
     popularity_groups,
     user_metrics,
 )
-from rfm_recsys.evaluation.protocols import Data, Protocol
+from rfm_recsys.evaluation.protocol import Data, Protocol
 from rfm_recsys.evaluation.significance import interval, paired_difference
 from rfm_recsys.evaluation.splits import Fold, Split, canonical_csr
 from rfm_recsys.evaluation.tuning import Budget, Trial, best, spent, tune
