@@ -108,7 +108,7 @@ class LinRFM:
         iterations: int = 2,
         power: float = 0.35,
         item_norm: float = 0.8,
-        user_norm: float = 0.8,
+        user_norm: float = 0.6,
         dtype: DTypeLike = np.float32,
         calculate_training_loss: bool = False,
         num_threads: int = 0,

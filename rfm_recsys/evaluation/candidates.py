@@ -61,12 +61,12 @@ CANDIDATES = {
             LinRFM,
             {
                 "factors": _FACTORS,
-                "regularization": FloatDistribution(0.5, 50, log=True),
-                "alpha": FloatDistribution(1, 100, log=True),
+                "regularization": FloatDistribution(2, 30, log=True),
+                "alpha": FloatDistribution(1, 50, log=True),
                 "iterations": IntDistribution(1, 4),
-                "power": FloatDistribution(0.1, 0.6),
-                "item_norm": FloatDistribution(0, 1.2),
-                "user_norm": FloatDistribution(0, 1.2),
+                "power": FloatDistribution(0.2, 0.6),
+                "item_norm": FloatDistribution(0.4, 1.2),
+                "user_norm": FloatDistribution(0.2, 1.0),
             },
         ),
         Candidate(
@@ -74,8 +74,8 @@ CANDIDATES = {
             ALS,
             {
                 "factors": _FACTORS,
-                "regularization": FloatDistribution(0.01, 100, log=True),
-                "alpha": FloatDistribution(1, 100, log=True),
+                "regularization": FloatDistribution(1, 200, log=True),
+                "alpha": FloatDistribution(1, 50, log=True),
             },
         ),
         Candidate("EASE", EASE, {"regularization": FloatDistribution(1, 10_000, log=True)}),
