@@ -52,7 +52,7 @@ class Candidate:
         return self.make(**{**seeds, **parameters})
 
 
-_FACTORS = IntDistribution(32, 512, log=True)
+_FACTORS = IntDistribution(64, 512, step=64)
 CANDIDATES = {
     candidate.name: candidate
     for candidate in (
@@ -97,7 +97,7 @@ CANDIDATES = {
             "BPR",
             BPR,
             {
-                "factors": _FACTORS,
+                "factors": IntDistribution(32, 512, log=True),
                 "learning_rate": FloatDistribution(0.005, 0.5, log=True),
                 "regularization": FloatDistribution(1e-4, 1, log=True),
                 "iterations": IntDistribution(20, 300, log=True),
