@@ -33,11 +33,23 @@ from rfm_recsys.evaluation.fitting import FittingProcess
 METRIC, DEPTH = "ndcg@100", 100
 
 
+# where the search of the full form begins: it wants popular items weighted up, unlike the low-rank form
+FULL: dict[str, Any] = {
+    "power": 0.35,
+    "item_norm": -1.0,
+    "user_norm": 0.5,
+    "alpha": 7.4,
+    "regularization": 0.7,
+    "iterations": 1,
+}
+
+
 def fixed(name: str, factors: int | None) -> Candidate:
     space = {key: value for key, value in CANDIDATES["LinRFM"].space.items() if key != "factors"}
-    if factors is None:  # the optimum of the full form weights popular items up
-        space |= {"item_norm": FloatDistribution(-1.5, 1.2), "regularization": FloatDistribution(0.2, 50, log=True)}
-    return Candidate(name, partial(LinRFM, factors), space)
+    if factors is not None:
+        return Candidate(name, partial(LinRFM, factors), space)
+    space |= {"item_norm": FloatDistribution(-1.5, 1.2), "regularization": FloatDistribution(0.2, 30, log=True)}
+    return Candidate(name, partial(LinRFM, None, **FULL), space)
 
 
 def measure(

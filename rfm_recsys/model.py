@@ -94,6 +94,13 @@ class LinRFM:
     user_factors : array, shape (users, factors), or csr_matrix, shape (users, items), in the full form
     item_factors : array, shape (items, factors), or (items, items) in the full form
 
+    Notes
+    -----
+    The defaults are meant to do without tuning. N@100 on ML-1M (strong generalisation, 600 validation users): .4904,
+    and .4820 with 64 factors, where implicit's ALS has .4804 at the best of seven settings. N@100 on ML-100K (five
+    splits, 94 users each): .5415, that ALS .5344. R@20 on Gowalla's test set: .1718, ALS with 512 factors .1705. They
+    were chosen on ML-1M users and on Gowalla's validation set.
+
     References
     ----------
     Radhakrishnan, Belkin, Drusvyatskiy: Linear Recursive Feature Machines provably recover low-rank matrices.
