@@ -21,6 +21,8 @@ from rfm_recsys.errors import (
 )
 
 INT32_MAX = np.iinfo(np.int32).max
+CONTROL_GROUP = "/sys/fs/cgroup"
+FILES = ("active_file ", "inactive_file ")  # cached files, which count as used and are given up on demand
 
 
 def check_number(name: str, value: Any, least: float, most: float = np.inf, *, above: bool = False) -> float:
@@ -169,9 +171,10 @@ def check_memory(needed: int, work: str, remedy: str) -> None:
 def available_memory() -> int:
     """Return the bytes that this process can still take: what the machine has, within its control group's limit."""
     sizes = [int(line.split()[1]) * 1024 for line in _lines("/proc/meminfo") if line.startswith("MemAvailable")]
-    limit, used = _lines("/sys/fs/cgroup/memory.max"), _lines("/sys/fs/cgroup/memory.current")
+    limit, used = _lines(f"{CONTROL_GROUP}/memory.max"), _lines(f"{CONTROL_GROUP}/memory.current")
     if limit and used and limit[0] != "max":
-        sizes.append(int(limit[0]) - int(used[0]))
+        cached = sum(int(line.split()[1]) for line in _lines(f"{CONTROL_GROUP}/memory.stat") if line.startswith(FILES))
+        sizes.append(int(limit[0]) - int(used[0]) + cached)
     return min(sizes, default=2**63)
 
 

@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, csr_array, csr_matrix, random_array
 
-from rfm_recsys import LinRFM, completion, serialization
+from rfm_recsys import LinRFM, completion, serialization, validation
 from rfm_recsys.errors import (
     DataError,
     IdError,
@@ -790,3 +790,13 @@ def test_the_estimate_of_memory_covers_what_a_fit_takes() -> None:
     estimate = completion.low_rank_memory((20_000, 3_000), data.nnz, 64, 4)
     assert peak < estimate + data.nnz * 24  # beside the copies of the input that checking it makes
     assert estimate < 5 * peak
+
+
+def test_cached_files_count_as_available_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("900000\n")
+    (tmp_path / "memory.stat").write_text("anon 300000\nactive_file 200000\ninactive_file 400000\nfile 600000\n")
+    monkeypatch.setattr(validation, "CONTROL_GROUP", str(tmp_path))
+    assert validation.available_memory() == 700_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert validation.available_memory() > 1_000_000
