@@ -120,6 +120,17 @@ def test_a_model_that_fails_costs_the_others_nothing(data: Interactions) -> None
     render_report(result)
 
 
+def test_a_metric_that_no_user_has_is_null() -> None:
+    """Who has all items but the one to be found has an AUC of 0 / 0."""
+    users, items = np.divmod(np.arange(120), 6)
+    everything = Interactions.from_indices(users, items, np.ones(120), n_users=20, n_items=6)
+    protocol = Protocol("all", "All", "synthetic", "leave_k_out", "ndcg@5", ("recall@5",), (5,), {})
+    (row,) = compare(protocol, everything, [CANDIDATES["Popularity"]])["models"]
+    assert row["metrics"]["auc@5"] == {"mean": None, "low": None, "high": None}
+    assert row["runs"][0]["metrics"]["auc@5"] is None
+    assert row["metrics"]["ndcg@5"]["mean"] == 1
+
+
 def test_seeds_are_whole_repetitions_and_means_are_over_them(data: Interactions) -> None:
     result = compare(PROTOCOL, data, [CANDIDATES["Popularity"]], seeds=[0, 1, 2])
     alone = [compare(PROTOCOL, data, [CANDIDATES["Popularity"]], seeds=[seed]) for seed in (0, 1, 2)]
@@ -143,6 +154,14 @@ def test_tuning_sees_validation_users_only_and_keeps_every_trial(data: Interacti
     best = max(run["trials"], key=lambda trial: trial["value"])
     assert run["parameters"] == best["parameters"]
     assert result["models"][0]["how"] == "tuned: the best of 6 trials on the validation users"
+
+
+def test_a_state_of_another_search_space_is_refused(data: Interactions, tmp_path: Path) -> None:
+    budget = Budget(trials=1, seconds=None)
+    compare(PROTOCOL, data, [TUNED], budget=budget, state=tmp_path / "state")
+    wider = Candidate("Tuned", Tuned, {"skip": IntDistribution(0, 60)})
+    with pytest.raises(DataError, match="another comparison"):
+        compare(PROTOCOL, data, [wider], budget=budget, state=tmp_path / "state")
 
 
 SCRIPT = """

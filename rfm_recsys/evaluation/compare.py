@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from optuna.distributions import distribution_to_json
 
 from rfm_recsys.datasets import Interactions
 from rfm_recsys.errors import ParameterError
@@ -99,7 +100,8 @@ def compare(
     environment = _environment()
     about = {"name": name or protocol.dataset, **_describe(data)}
     asked = asdict(protocol)
-    journal = Journal(state, [VERSION, environment, about, asked, names, [*seeds], budget])
+    spaces = [{key: distribution_to_json(each) for key, each in c.space.items()} for c in candidates]
+    journal = Journal(state, [VERSION, environment, about, asked, names, spaces, [*seeds], budget])
     runs: dict[str, list[_Run]] = {name: [] for name in names}
     total = float(len(seeds) * len(names))
     for seed in seeds:
@@ -221,8 +223,10 @@ def _row(protocol: Protocol, candidate: Candidate, runs: Sequence[_Run], budget:
     catalogue = [catalogue_metrics(run.fitted.ids, run.fold, protocol.cutoffs) for run in runs]  # type: ignore[arg-type]
     metrics = {}
     for metric in values[0]:
-        mean, low, high = interval(_by_user(runs, [each[metric] for each in values]))
-        metrics[metric] = {"mean": mean, "low": _finite(low), "high": _finite(high)}
+        by_user = _by_user(runs, [each[metric] for each in values])
+        # AUC has no value for a user who has, or is to find, every item
+        found = (np.nan, np.nan, np.nan) if np.isnan(by_user).all() else interval(by_user)
+        metrics[metric] = dict(zip(("mean", "low", "high"), map(_finite, found), strict=True))
     for metric in catalogue[0]:
         mean = statistics.fmean(each[metric] for each in catalogue)
         metrics[metric] = {"mean": _finite(mean), "low": None, "high": None}
@@ -239,7 +243,7 @@ def _row(protocol: Protocol, candidate: Candidate, runs: Sequence[_Run], budget:
             {
                 "seed": run.seed,
                 "parameters": dict(run.parameters),
-                "metrics": {key: _finite(float(np.nanmean(value))) for key, value in each.items()} | finite,
+                "metrics": {key: _mean(value) for key, value in each.items()} | finite,
                 **{key: getattr(run.fitted, key) for key in (*costs, "memory_before_fit_mib", "warm_up_seconds")},
                 "trials": [*run.trials],
             }
@@ -329,6 +333,10 @@ def _describe(data: Data) -> dict[str, Any]:
     users, items = data[0].shape
     interactions = int(sum(part.nnz for part in data))
     return {"users": users, "items": items, "interactions": interactions, "sha256": digest.hexdigest()}
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    return None if np.isnan(values).all() else mean_over_users(values)
 
 
 def _finite(value: float) -> float | None:
