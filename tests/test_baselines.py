@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import csr_matrix, load_npz, random_array
 
 from rfm_recsys.datasets import read_lightgcn
-from rfm_recsys.errors import InsufficientMemoryError, ParameterError
+from rfm_recsys.errors import DataError, InsufficientMemoryError, ParameterError
 from rfm_recsys.evaluation import (
     ALS,
     BPR,
@@ -41,9 +41,12 @@ def test_ease_is_its_closed_form() -> None:
     assert (np.diff(scores) <= 0).all()
 
 
-def test_ease_that_does_not_fit_into_memory_is_refused_beforehand() -> None:
-    with pytest.raises(InsufficientMemoryError, match="leave out"):
+def test_ease_that_does_not_fit_is_refused_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match="leave out"):
         EASE().fit(csr_matrix(([1.0], ([0], [0])), shape=(1, 10_000_000)))
+    monkeypatch.setattr("rfm_recsys.validation.available_memory", lambda: 10_000)
+    with pytest.raises(InsufficientMemoryError, match="leave out"):
+        EASE().fit(interactions(60, 40, 0.3, 0))
 
 
 @pytest.mark.parametrize("regularization", [0.0, -1.0, np.nan, np.inf])

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 from threadpoolctl import threadpool_limits
 
-from rfm_recsys.errors import ParameterError
+from rfm_recsys.errors import DataError, ParameterError
 from rfm_recsys.validation import check_memory
 
 USERS_AT_ONCE = 256  # whose dense scores are in memory together
 ITEMS_AT_ONCE = 256  # rows of the Gram matrix that are computed together
+EASE_ITEMS = 32_000  # LAPACK with 32-bit integers was seen to crash at 41,000
 LOWEST = -np.finfo(np.float32).max  # the score of an item that is filtered out, and of an empty slot
 
 
@@ -116,10 +117,16 @@ class EASE(_RowScorer):
 
         Raises
         ------
+        DataError
+            More items than LAPACK is safe for.
         InsufficientMemoryError
             If the two do not fit into the memory that is available.
         """
         n_items = user_items.shape[1]
+        if n_items > EASE_ITEMS:
+            raise DataError(
+                f"EASE cannot invert for {n_items} items, {EASE_ITEMS} at most; leave out rare items, or EASE"
+            )
         needed = 12 * n_items**2 + 20 * ITEMS_AT_ONCE * n_items  # float64 and float32; a strip, sparse and dense
         check_memory(needed, f"EASE on {n_items} items", "leave out rare items, or EASE")
 
