@@ -74,10 +74,13 @@ def compare(
         ),
     ] = None,
     models: Annotated[str, typer.Option(help=f"Some of {ALL}; the first is compared with the rest.")] = USUAL,
-    tune: Annotated[bool, typer.Option("--tune/--defaults", help="Tune every model on validation users.")] = False,
+    tune: Annotated[bool, typer.Option("--tune/--defaults", help="Tune every model, on validation data only.")] = False,
     budget: Annotated[
-        str, typer.Option(help="For --tune, what each model gets: a number of trials, or of seconds as 600s.")
-    ] = "30",
+        str | None,
+        typer.Option(
+            help="For --tune, what each model gets: trials, 30 by default, or seconds, as 600s.", show_default=False
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How often to repeat all, with the seeds 0, 1, ...")] = 1,
     output: Annotated[
         Path, typer.Option(help="Where to write the result as JSON; the report goes beside it, as .html.")
@@ -101,7 +104,9 @@ def compare(
     for name in chosen:
         if name not in CANDIDATES:
             raise ParameterError(f"there is no model {name!r}; pass some of: {', '.join(CANDIDATES)}")
-    spend = parse_budget(budget) if tune else None
+    if budget is not None and not tune:
+        raise ParameterError(f"a budget of {budget} is for tuning; pass --tune, too")
+    spend = parse_budget(budget or "30") if tune else None
     rules = read_protocol(protocol or _usual_protocol(dataset))
     source = dataset or rules.dataset
     with console.status(f"loading {source}"):
@@ -124,9 +129,13 @@ def compare(
         )
     write_json(result, output)
     write_report(result, report)
-    state.unlink(missing_ok=True)
+    failed = [row["model"] for row in result["models"] if "error" in row and row["how"] != "left out"]
+    if not failed:
+        state.unlink(missing_ok=True)
     _print(console, result)
     console.print(f"written to {output} and {report}")
+    if failed and state.exists():
+        console.print(f"the same command tries {', '.join(failed)} again; what is finished is kept in {state}")
     if all("error" in row for row in result["models"]):
         raise typer.Exit(1)
 
@@ -157,7 +166,7 @@ def _load(dataset: str) -> "Data":
 
 
 def _print(console: Console, result: dict[str, Any]) -> None:
-    from rfm_recsys.evaluation.report import Comparison, verdict
+    from rfm_recsys.evaluation.report import Comparison, better_end, verdict
 
     data, protocol = result["data"], result["protocol"]
     table = Table(
@@ -171,14 +180,22 @@ def _print(console: Console, result: dict[str, Any]) -> None:
     good = [row for row in result["models"] if "error" not in row]
     for row in result["models"]:
         if "error" in row:
-            table.add_row(escape(row["model"]), f"[red]failed: {escape(row['error'])}[/red]")
+            table.add_row(
+                escape(row["model"]),
+                f"[red]{'' if row['how'] == 'left out' else 'failed: '}{escape(row['error'])}[/red]",
+            )
             continue
         cells = []
         for metric in protocol["table"]:
             value = row["metrics"][metric]
-            best = value["mean"] == max(other["metrics"][metric]["mean"] for other in good)
+            if value["mean"] is None:
+                cells.append("none ")
+                continue
+            end = {"high": max, "low": min}.get(better_end(metric))
+            means = [other["metrics"][metric]["mean"] for other in good if other["metrics"][metric]["mean"] is not None]
             error = "" if value["low"] is None else f" ±{(value['high'] - value['low']) / 2:.3f}".replace("0.", ".")
-            cells.append(_marked(f"{value['mean']:.4f}".removeprefix("0"), best) + error)
+            text = f"{value['mean']:.4f}".removeprefix("0")
+            cells.append(_marked(text, end is not None and value["mean"] == end(means)) + error)
         for key, form in COSTS.values():
             cells.append(_marked(format(row[key], form), row[key] == min(other[key] for other in good)))
         table.add_row(escape(row["model"]), *cells)

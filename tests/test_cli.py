@@ -71,6 +71,20 @@ def test_a_published_split_is_recognised_with_and_without_a_validation_set(tmp_p
     assert json.loads((tmp_path / "compare.json").read_text())["protocol"]["name"] == "gowalla-lightgcn"
 
 
+def test_a_star_marks_the_better_end_of_a_metric_and_none_where_there_is_none(tmp_path: Path, ratings: Path) -> None:
+    (tmp_path / "mine.toml").write_text(
+        'title = "T"\ndataset = "synthetic"\nsplit = "leave_k_out"\nmetric = "ndcg@10"\n'
+        'table = ["gini@10", "novelty@10"]\ncutoffs = [10]\n'
+    )
+    answer = run(
+        tmp_path, "compare", "--dataset", "ratings.csv", "--protocol", "mine.toml", "--models", "ALS,Popularity"
+    )
+    assert answer.returncode == 0, answer.stderr
+    als = next(line.split() for line in answer.stdout.splitlines() if line.strip().startswith("ALS "))
+    assert als[1].endswith("*")
+    assert not als[2].endswith("*")
+
+
 def test_the_help_lists_all_models_and_protocols() -> None:
     assert cli.ALL.split(",") == [*CANDIDATES]
     protocols = Path(__file__).parents[1] / "evaluation" / "protocols"
@@ -89,6 +103,7 @@ def test_the_version() -> None:
         (["--protocol", "no-such"], "there is no protocol"),
         (["--models", "LinRFM,SVD"], "there is no model 'SVD'"),
         (["--tune", "--budget", "none"], "budget is 'none'"),
+        (["--budget", "10"], "pass --tune, too"),
         (["--output", "no-such-folder/out.json"], "cannot be written"),
         (["--output", "out.html"], "cannot be written"),
         (["--protocol", "gowalla-lightgcn", "--dataset", "synthetic"], "split already"),

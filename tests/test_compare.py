@@ -50,6 +50,11 @@ class Killed(Popularity):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Unmakeable(Popularity):
+    def __init__(self) -> None:
+        raise ValueError("no licence")
+
+
 class Tuned(Popularity):
     """Has a parameter: the first ``skip`` items of the ranking by popularity are put last."""
 
@@ -108,15 +113,24 @@ def _ids(model: Any, fold: Any) -> Any:
     return model.recommend(np.arange(len(fold.users)), fold.fold_in, N=10, recalculate_user=True)[0]
 
 
-def test_a_model_that_fails_costs_the_others_nothing(data: Interactions) -> None:
-    models = [CANDIDATES["Popularity"], Candidate("Broken", Broken), Candidate("Killed", Killed), CANDIDATES["BPR"]]
-    result = compare(PROTOCOL, data, models)
+def test_a_model_that_fails_costs_the_others_nothing(data: Interactions, tmp_path: Path) -> None:
+    models = [
+        CANDIDATES["Popularity"],
+        Candidate("Broken", Broken),
+        Candidate("Killed", Killed),
+        CANDIDATES["BPR"],
+        Candidate("Unmakeable", Unmakeable),
+    ]
+    result = compare(PROTOCOL, data, models, state=tmp_path / "state")
     errors = [row.get("error", "") for row in result["models"]]
     assert errors[0] == ""
     assert "no room for 160 users" in errors[1]
     assert "ended abruptly" in errors[2]
     assert "cannot rank" in errors[3]
+    assert "no licence" in errors[4]
+    assert result["models"][3]["how"] == "left out"
     assert result["comparisons"] == []
+    assert (tmp_path / "state").read_text().count("\n") == 2  # failures are not kept: a repetition tries once more
     render_report(result)
 
 
@@ -124,8 +138,11 @@ def test_a_metric_that_no_user_has_is_null() -> None:
     """Who has all items but the one to be found has an AUC of 0 / 0."""
     users, items = np.divmod(np.arange(120), 6)
     everything = Interactions.from_indices(users, items, np.ones(120), n_users=20, n_items=6)
-    protocol = Protocol("all", "All", "synthetic", "leave_k_out", "ndcg@5", ("recall@5",), (5,), {})
-    (row,) = compare(protocol, everything, [CANDIDATES["Popularity"]])["models"]
+    protocol = Protocol("all", "All", "synthetic", "leave_k_out", "ndcg@5", ("recall@5", "auc@5"), (5,), {})
+    result = compare(protocol, everything, [CANDIDATES["Popularity"], CANDIDATES["ALS"]])
+    assert {each["metric"] for each in result["comparisons"]} == {"ndcg@5", "recall@5"}
+    row = result["models"][0]
+    render_report(result)
     assert row["metrics"]["auc@5"] == {"mean": None, "low": None, "high": None}
     assert row["runs"][0]["metrics"]["auc@5"] is None
     assert row["metrics"]["ndcg@5"]["mean"] == 1
@@ -154,6 +171,20 @@ def test_tuning_sees_validation_users_only_and_keeps_every_trial(data: Interacti
     best = max(run["trials"], key=lambda trial: trial["value"])
     assert run["parameters"] == best["parameters"]
     assert result["models"][0]["how"] == "tuned: the best of 6 trials on the validation users"
+
+
+def test_seeds_of_any_size_and_type(data: Interactions, tmp_path: Path) -> None:
+    seeds = np.array([20_261_124])
+    result = compare(PROTOCOL, data, [TUNED], seeds=seeds, budget=Budget(trials=2, seconds=None))  # type: ignore[arg-type]
+    write_json(result, tmp_path / "result.json")
+    assert json.loads((tmp_path / "result.json").read_text())["protocol"]["seeds"] == [20_261_124]
+
+
+def test_a_space_that_does_not_fit_its_model_is_refused() -> None:
+    with pytest.raises(ParameterError, match="outside"):
+        Candidate("Tuned", Tuned, {"skip": IntDistribution(10, 40)})
+    with pytest.raises(ParameterError, match="takes no parameter 'jump'"):
+        Candidate("Tuned", Tuned, {"jump": IntDistribution(10, 40)})
 
 
 def test_a_state_of_another_search_space_is_refused(data: Interactions, tmp_path: Path) -> None:

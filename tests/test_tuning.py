@@ -79,9 +79,9 @@ def test_of_equal_trials_the_earliest_is_best() -> None:
 @pytest.mark.parametrize("name", CANDIDATES)
 def test_every_default_lies_in_its_space(name: str) -> None:
     candidate = CANDIDATES[name]
-    for key, value in candidate.defaults().items():
+    for key, value in candidate.first_trial().items():
         assert candidate.space[key]._contains(candidate.space[key].to_internal_repr(value)), key
-    candidate.model(candidate.defaults(), 0)
+    candidate.model(candidate.first_trial(), 0)
 
 
 @pytest.mark.parametrize(
@@ -127,3 +127,20 @@ def test_a_journal_of_another_request_is_refused_and_left_alone(tmp_path: Path) 
     with pytest.raises(DataError, match="another comparison"):
         Journal(path, {"seed": 2})
     assert path.read_bytes() == before
+
+
+def test_two_journals_that_begin_at_once_do_not_mix(tmp_path: Path) -> None:
+    one, two = (Journal(tmp_path / "state", {"seed": seed}) for seed in (1, 2))
+    one.add("a", 1)
+    with pytest.raises(DataError, match="another comparison has begun"):
+        two.add("a", 2)
+    one.add("b", 3)
+    assert Journal(tmp_path / "state", {"seed": 1}).pieces == {"a": 1, "b": 3}
+
+
+@pytest.mark.parametrize("content", ["not JSON\n", '{"seed": 1}\n3\n', '{"seed": 1}\n["a", 1, 2]\n'])
+def test_a_foreign_file_is_not_taken_for_a_journal(tmp_path: Path, content: str) -> None:
+    (tmp_path / "state").write_text(content)
+    with pytest.raises(DataError, match="remove it"):
+        Journal(tmp_path / "state", {"seed": 1})
+    assert (tmp_path / "state").read_text() == content

@@ -251,7 +251,10 @@ def read_interactions(
         if columns[role] is None:
             columns[role] = next((name for name in usual if name in frame.columns), None)
     if columns["user"] is None or columns["item"] is None:
-        raise DataError(f"{path} has the columns {[*frame.columns]}; name those of the users and items (user=, item=)")
+        raise DataError(
+            f"{path} has the columns {[*frame.columns]}; name those of the users and items (user=, "
+            "item=), or rename them to user_id and item_id"
+        )
     if path.suffix != ".parquet":
         for column in {columns["user"], columns["item"]} & {*frame.columns}:
             frame[column] = _integers(frame[column])

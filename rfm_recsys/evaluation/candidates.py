@@ -17,6 +17,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
 from rfm_recsys import LinRFM
+from rfm_recsys.errors import ParameterError
 from rfm_recsys.evaluation.baselines import ALS, BPR, EASE, BM25ItemKNN, CosineItemKNN, Popularity, Recommender
 
 
@@ -34,17 +35,37 @@ class Candidate:
         Where each parameter is searched when the model is tuned; empty for a model without any.
     folds_in : bool
         Whether it can rank for users that it was not fitted to.
+    first : mapping
+        Parameters of the first trial, in place of the model's defaults; for a model that takes a default from the data.
+
+    Raises
+    ------
+    ParameterError
+        A parameter of ``space`` that ``make`` does not take, or whose first value lies outside.
     """
 
     name: str
     make: Callable[..., Recommender]
     space: Mapping[str, BaseDistribution] = field(default_factory=dict)
     folds_in: bool = True
+    first: Mapping[str, Any] = field(default_factory=dict)
 
-    def defaults(self) -> dict[str, Any]:
-        """Return the parameters of ``space`` at their defaults; those that the model leaves to the data are absent."""
+    def __post_init__(self) -> None:
         known = signature(self.make).parameters
-        return {name: known[name].default for name in self.space if known[name].default is not None}
+        for name, space in self.space.items():
+            if name not in known:
+                raise ParameterError(f"{self.name} takes no parameter {name!r}; search among {', '.join(known)}")
+            value = self.first_trial()[name]
+            if isinstance(value, bool | int | float | str) and space._contains(space.to_internal_repr(value)):
+                continue
+            raise ParameterError(
+                f"{self.name} has {name}={value!r} by default, outside {space}; widen it, or pass first="
+            )
+
+    def first_trial(self) -> dict[str, Any]:
+        """Return the parameters of the first trial of a tuning: those of ``space`` at their defaults."""
+        known = signature(self.make).parameters
+        return {name: self.first.get(name, known[name].default) for name in self.space}
 
     def model(self, parameters: Mapping[str, Any], seed: int) -> Recommender:
         """Return an unfitted model with these parameters, and with the seed where it takes one."""
@@ -78,7 +99,12 @@ CANDIDATES = {
                 "alpha": FloatDistribution(1, 50, log=True),
             },
         ),
-        Candidate("EASE", EASE, {"regularization": FloatDistribution(1, 10_000, log=True)}),
+        Candidate(
+            "EASE",
+            EASE,
+            {"regularization": FloatDistribution(1, 10_000, log=True)},
+            first={"regularization": 1000.0},
+        ),
         Candidate(
             "ItemKNN-cosine",
             CosineItemKNN,

@@ -10,7 +10,7 @@ import statistics
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from optuna.distributions import distribution_to_json
 
 from rfm_recsys.datasets import Interactions
 from rfm_recsys.errors import ParameterError
-from rfm_recsys.evaluation.baselines import Recommender
 from rfm_recsys.evaluation.candidates import Candidate
 from rfm_recsys.evaluation.fitting import Fitted, FittingProcess
 from rfm_recsys.evaluation.journal import Journal
@@ -38,6 +37,7 @@ from rfm_recsys.evaluation.significance import interval, paired_difference
 from rfm_recsys.evaluation.splits import Fold, Split, canonical_csr
 from rfm_recsys.evaluation.tuning import Budget, Trial, best, spent, tune
 from rfm_recsys.serialization import replacing
+from rfm_recsys.validation import check_integer
 
 FORMAT, VERSION = "rfm_recsys comparison", 1
 PACKAGES = ("rfm-recsys", "implicit", "numpy", "numba", "scipy", "optuna")
@@ -95,8 +95,9 @@ def compare(
     names = [candidate.name for candidate in candidates]
     if not names or len({*names}) < len(names):
         raise ParameterError(f"the models are {names}; pass at least one, each once")
+    seeds = [check_integer("a seed", seed, 0) for seed in seeds]
     if not seeds or len({*seeds}) < len(seeds):
-        raise ParameterError(f"the seeds are {[*seeds]}; pass at least one, each once")
+        raise ParameterError(f"the seeds are {seeds}; pass at least one, each once")
     environment = _environment()
     about = {"name": name or protocol.dataset, **_describe(data)}
     asked = asdict(protocol)
@@ -125,7 +126,7 @@ def compare(
             "validation_users": len(split.validation.users),
             "test_users": len(split.test.users),
         },
-        "tuning": budget and {"metric": protocol.metric, "users": "validation users", **budget},
+        "tuning": budget and {"metric": protocol.metric, "users": _validation(split.validation), **budget},
         "models": [_row(protocol, candidate, runs[candidate.name], budget) for candidate in candidates],
         "comparisons": _comparisons(protocol, runs),
         "environment": environment,
@@ -139,7 +140,6 @@ class _Run:
     seed: int
     fold: Fold
     fitted: Fitted
-    parameters: Mapping[str, Any] = field(default_factory=dict)
     trials: Sequence[Trial] = ()
 
     def values(self, cutoffs: Sequence[int]) -> dict[str, NDArray[np.float64]]:
@@ -166,14 +166,16 @@ def _run(
         chosen = best(trials)
         if chosen is None:
             error = f"every trial failed, the last with {trials[-1]['error']}"
-            return _Run(seed, fold, Fitted(error=error), trials=trials)
+            return _Run(seed, fold, Fitted(error=error), trials)
         parameters = chosen["parameters"]
     if key not in journal.pieces:
         tell(FINAL_SHARE if trials else 0, "fitting, and ranking for the test users")
         with FittingProcess(fold, max(protocol.cutoffs)) as process:
-            journal.add(key, _packed(process.fit(candidate, parameters, seed)))
-    fitted = _unpacked(journal.pieces[key])
-    return _Run(seed, fold, fitted, _settings(candidate.model(parameters, seed)), trials)
+            fitted = process.fit(candidate, parameters, seed)
+        if fitted.ids is None:  # not kept: a repetition tries once more
+            return _Run(seed, fold, fitted, trials)
+        journal.add(key, _packed(fitted))
+    return _Run(seed, fold, _unpacked(journal.pieces[key]), trials)
 
 
 def _tuned(
@@ -196,11 +198,11 @@ def _tuned(
         def measure(parameters: Mapping[str, Any]) -> tuple[float | None, float, str | None]:
             begun = time.perf_counter()
             fitted = process.fit(candidate, parameters, seed)
-            seconds = time.perf_counter() - begun - fitted.warm_up_seconds
             if fitted.ids is None:
-                return None, seconds, fitted.error
-            values = user_metrics(fitted.ids, fold.target, [depth], fold.fold_in)
-            return mean_over_users(values[protocol.metric]), seconds, None
+                return None, time.perf_counter() - begun, fitted.error
+            seconds = fitted.fit_seconds + fitted.recommend_seconds
+            value = _mean(user_metrics(fitted.ids, fold.target, [depth], fold.fold_in)[protocol.metric])
+            return value, seconds, None if value is not None else f"no user has a value of {protocol.metric}"
 
         done = [*finished]
 
@@ -215,7 +217,7 @@ def _tuned(
 
 def _row(protocol: Protocol, candidate: Candidate, runs: Sequence[_Run], budget: Budget | None) -> dict[str, Any]:
     """Return what the result says of one model."""
-    row: dict[str, Any] = {"model": candidate.name, "how": _how(candidate, budget)}
+    row: dict[str, Any] = {"model": candidate.name, "how": _how(candidate, runs[0].fold, budget)}
     error = next((run.fitted.error for run in runs if run.fitted.ids is None), None)
     if error is not None:
         return {**row, "error": error, "runs": [{"seed": run.seed, "trials": [*run.trials]} for run in runs]}
@@ -242,7 +244,7 @@ def _row(protocol: Protocol, candidate: Candidate, runs: Sequence[_Run], budget:
         "runs": [
             {
                 "seed": run.seed,
-                "parameters": dict(run.parameters),
+                "parameters": dict(run.fitted.settings),
                 "metrics": {key: _mean(value) for key, value in each.items()} | finite,
                 **{key: getattr(run.fitted, key) for key in (*costs, "memory_before_fit_mib", "warm_up_seconds")},
                 "trials": [*run.trials],
@@ -257,13 +259,19 @@ def _row(protocol: Protocol, candidate: Candidate, runs: Sequence[_Run], budget:
     }
 
 
-def _how(candidate: Candidate, budget: Budget | None) -> str:
+def _validation(fold: Fold) -> str:
+    return "validation items of the same users" if fold.known else "validation users"
+
+
+def _how(candidate: Candidate, fold: Fold, budget: Budget | None) -> str:
+    if not (candidate.folds_in or fold.known):
+        return "left out"
     if not candidate.space:
         return "nothing to tune"
     if budget is None:
         return "defaults"
     spend = f"{budget['trials']} trials" if budget["trials"] is not None else f"{budget['seconds']:g} s of trials"
-    return f"tuned: the best of {spend} on the validation users"
+    return f"tuned: the best of {spend} on the {_validation(fold)}"
 
 
 def _comparisons(protocol: Protocol, runs: Mapping[str, Sequence[_Run]]) -> list[dict[str, Any]]:
@@ -283,6 +291,8 @@ def _comparisons(protocol: Protocol, runs: Mapping[str, Sequence[_Run]]) -> list
             continue
         for metric in metrics:
             ours, theirs = (_by_user(r, [v[metric] for v in vs]) for r, vs in ((first[1], first[2]), (each, values)))
+            if np.isnan(ours).all():
+                continue
             difference = asdict(paired_difference(ours, theirs))
             found.append(
                 {
@@ -301,16 +311,6 @@ def _by_user(runs: Sequence[_Run], values: Sequence[NDArray[np.float64]]) -> NDA
     users, place = np.unique(np.concatenate([run.fold.users for run in runs]), return_inverse=True)
     total: NDArray[np.float64] = np.bincount(place, np.concatenate(values), len(users)) / np.bincount(place)
     return total
-
-
-def _settings(model: Recommender) -> dict[str, Any]:
-    """Return what a model was made with: its public attributes that are plain values."""
-    return {
-        key: value
-        for key, value in vars(model).items()
-        if not key.startswith("_")
-        and (isinstance(value, bool | int | float | str) or (key == "factors" and value is None))
-    }
 
 
 def _environment() -> dict[str, Any]:
@@ -347,15 +347,12 @@ def _finite(value: float) -> float | None:
 def _packed(fitted: Fitted) -> dict[str, Any]:
     """Return JSON values for what a fit gave."""
     ids = fitted.ids
-    if ids is None:
-        return asdict(fitted)
+    assert ids is not None
     text = base64.b64encode(zlib.compress(ids.astype("<i4").tobytes(), 1)).decode()
     return {**asdict(replace(fitted, ids=None)), "ids": [*ids.shape, text]}
 
 
 def _unpacked(piece: Mapping[str, Any]) -> Fitted:
-    if piece["ids"] is None:
-        return Fitted(**piece)
     rows, columns, text = piece["ids"]
     ids = np.frombuffer(zlib.decompress(base64.b64decode(text)), "<i4").reshape(rows, columns).astype(np.int32)
     return Fitted(**{**piece, "ids": ids})

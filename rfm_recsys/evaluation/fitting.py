@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +15,7 @@ from loky.process_executor import BrokenProcessPool
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from rfm_recsys.evaluation.baselines import Recommender
 from rfm_recsys.evaluation.candidates import Candidate
 from rfm_recsys.evaluation.metrics import rank
 from rfm_recsys.evaluation.splits import Fold
@@ -24,8 +25,9 @@ from rfm_recsys.evaluation.splits import Fold
 class Fitted:
     """What fitting a model to a fold and ranking for its users gave, or the ``error`` that it ended with.
 
-    ``ids`` are the lists, shape (n, depth). Seconds are without imports and compilation (``warm_up_seconds``), memory
-    is in MiB, of the whole process, at its peak during the fit.
+    ``ids`` are the lists, shape (n, depth), ``settings`` the model's public attributes that are plain values. Seconds
+    are without imports and compilation (``warm_up_seconds``), memory is in MiB, of the whole process, at its peak
+    during the fit.
     """
 
     ids: NDArray[np.int32] | None = None
@@ -34,6 +36,7 @@ class Fitted:
     peak_memory_mib: float = 0.0
     memory_before_fit_mib: float = 0.0
     warm_up_seconds: float = 0.0
+    settings: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
 
 
@@ -84,6 +87,7 @@ def _fit(candidate: Candidate, parameters: dict[str, Any], seed: int) -> Fitted:
         _warm.add(candidate.name)
     warm_up = time.perf_counter() - begun
     model = candidate.model(parameters, seed)
+    settings = _settings(model)
     _forget_peak()
     before = _memory("VmRSS")
 
@@ -93,7 +97,7 @@ def _fit(candidate: Candidate, parameters: dict[str, Any], seed: int) -> Fitted:
     begun_ranking = time.perf_counter()
     ids = rank(model, fold, depth)
     ended = time.perf_counter()
-    return Fitted(ids, fitted - begun, ended - begun_ranking, peak, before, warm_up)
+    return Fitted(ids, fitted - begun, ended - begun_ranking, peak, before, warm_up, settings)
 
 
 def _warm_up(candidate: Candidate, parameters: dict[str, Any], seed: int) -> None:
@@ -103,6 +107,15 @@ def _warm_up(candidate: Candidate, parameters: dict[str, Any], seed: int) -> Non
         model = candidate.model(parameters, seed)
         model.fit(tiny, show_progress=False)
         rank(model, Fold(tiny, np.arange(256), tiny, tiny, known=True), 10)
+
+
+def _settings(model: Recommender) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in getattr(model, "__dict__", {}).items()
+        if not key.startswith("_")
+        and (isinstance(value, bool | int | float | str) or (key == "factors" and value is None))
+    }
 
 
 def _memory(kind: str) -> float:

@@ -288,7 +288,7 @@ def _headings(comparison: Comparison) -> list[tuple[str, str]]:
     lead = [("lead", f"in {comparison.metric}")] if comparison.candidate is not None and comparison.rivals else []
     return [
         *(
-            (metric, {"low": "↓", "high": "↑", "": ""}[_best(metric)])
+            (metric, {"low": "↓", "high": "↑", "": ""}[better_end(metric)])
             for metric in comparison.result["protocol"]["table"]
         ),
         *lead,
@@ -305,7 +305,7 @@ def _rows(comparison: Comparison) -> list[tuple[dict[str, Any], list[Cell]]]:
         _column(
             [number(estimate(row, metric)["mean"]) for row in measured],
             [estimate(row, metric)["mean"] for row in measured],
-            _best(metric),
+            better_end(metric),
             [_interval(estimate(row, metric)) for row in measured],
         )
         for metric in comparison.result["protocol"]["table"]
@@ -344,7 +344,7 @@ def _runs(row: dict[str, Any]) -> list[tuple[dict[str, Any], list[dict[str, Any]
     return [(parameters, list(runs)) for parameters, runs in groupby(row["runs"], lambda run: run["parameters"])]
 
 
-def _best(metric: str) -> str:
+def better_end(metric: str) -> str:
     """Return which end of a metric is the better one, "" for neither."""
     family = metric.partition("@")[0]
     return "low" if family in LOWER_IS_BETTER else "" if family in NEITHER_IS_BETTER else "high"

@@ -354,7 +354,9 @@ def _timed(interactions: Any) -> tuple[sp.csr_matrix, NDArray[np.int64]]:
         raise DataError(f"a {type(interactions).__name__} has no timestamps; pass Interactions with timestamps")
     matrix, times = _entries(interactions)
     if times is None:
-        raise DataError("the interactions have no timestamps; name their column when reading, or split at random")
+        raise DataError(
+            "the interactions have no timestamps; name their column when reading, call it timestamp, or split at random"
+        )
     return matrix, times
 
 

@@ -1,4 +1,4 @@
-"""Fair tuning: every model gets the same budget, on validation users only, and every trial is kept."""
+"""Fair tuning: every model gets the same budget, on the validation fold only, and every trial is kept."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
@@ -77,9 +77,11 @@ def tune(
         _remember(study, space, trial)
     while _left(budget, trials) > 0 and not (trials and not space):
         number = len(trials)
-        study.sampler = optuna.samplers.TPESampler(seed=seed * 100_003 + number, n_startup_trials=RANDOM_TRIALS)
+        study.sampler = optuna.samplers.TPESampler(
+            seed=(seed * 100_003 + number) % 2**32, n_startup_trials=RANDOM_TRIALS
+        )
         if number == 0:
-            study.enqueue_trial(candidate.defaults())
+            study.enqueue_trial(candidate.first_trial())
         asked = study.ask(space)
         value, seconds, error = measure(asked.params)
         trial = Trial(number=number, parameters=asked.params, value=value, seconds=seconds, error=error)
