@@ -13,8 +13,11 @@ import scipy.linalg
 from rfm_recsys.errors import DataError
 from rfm_recsys.kernels import Floats, dense_gram, dense_product
 
+GRAM_ROWS = 16_384  # rows that weighted_gram holds twice
 
-def _multiply(A: Floats, B: Floats) -> Floats:
+
+def multiply(A: Floats, B: Floats) -> Floats:
+    """Return ``A @ B`` in the dtype of A."""
     out = np.empty((len(A), B.shape[1]), dtype=A.dtype)
     dense_product(np.ascontiguousarray(A), np.ascontiguousarray(B, dtype=A.dtype), out)
     return out
@@ -34,7 +37,7 @@ def _out_of_range(reason: str) -> DataError:
     )
 
 
-def top_eigenpairs(multiply: Callable[[Floats], Floats], start: Floats, passes: int) -> tuple[Floats, Floats]:
+def top_eigenpairs(product: Callable[[Floats], Floats], start: Floats, passes: int) -> tuple[Floats, Floats]:
     """Approximate the leading eigenpairs of a positive semidefinite G that is only known by its products.
 
     Block power iteration, each pass of which ends in the best approximation of G that its block allows: with
@@ -44,7 +47,7 @@ def top_eigenpairs(multiply: Callable[[Floats], Floats], start: Floats, passes: 
 
     Parameters
     ----------
-    multiply : callable
+    product : callable
         Maps Q, shape (n, b), to G Q.
     start : array, shape (n, b)
         The block to start from: random, or the eigenvectors of a nearby matrix.
@@ -57,11 +60,13 @@ def top_eigenpairs(multiply: Callable[[Floats], Floats], start: Floats, passes: 
     vectors : array, shape (n, r), orthonormal
     """
     Q = start
+    del start  # two blocks at a time are enough
     values: Floats = np.empty(0)
     for _ in range(passes):
-        Z = multiply(Q)
+        Z = product(Q)
         values, rotation = _nystrom(dense_gram(Q, Z), dense_gram(Z, Z))
-        Q = _multiply(Z, rotation)
+        del Q
+        Q = multiply(Z, rotation)
     return values, Q
 
 
@@ -94,7 +99,7 @@ def low_rank_factor(
     Parameters
     ----------
     values, vectors : arrays, shape (r,) and (items, r)
-        Eigenpairs of G.
+        Eigenpairs of G, of which the first ``n_factors`` are taken; the vectors are overwritten.
     inverse_scale : array, shape (items,)
         The diagonal of ``D^-1``; zero for an item that nobody has, which then does not count as an item.
     power, penalty : float
@@ -102,18 +107,73 @@ def low_rank_factor(
     n_factors : int
         Columns of the result; those beyond r are zero.
     """
-    n_items, rank = vectors.shape
+    values = values[:n_factors]
+    rank = len(values)
+    vectors *= inverse_scale[:, None]
+    gram = dense_gram(vectors, vectors)[:rank, :rank]
+    T = np.zeros((vectors.shape[1], n_factors))
+    T[:rank, :rank] = _prior_factor(values, gram, int(np.count_nonzero(inverse_scale)), power, penalty)
+    return multiply(vectors, T)
+
+
+def weighted_gram(A: Floats, root: Floats) -> Floats:
+    """Return ``A^T diag(root)^2 A`` for A of shape (n, factors), without a second A."""
+    total = np.zeros((A.shape[1], A.shape[1]), dtype=A.dtype)
+    for first in range(0, len(A), GRAM_ROWS):
+        weighted = A[first : first + GRAM_ROWS] * root[first : first + GRAM_ROWS, None]
+        total += dense_gram(weighted, weighted)
+    return total
+
+
+def feature_map(
+    gram: Floats, weighted_gram: Floats, other_gram: Floats, n_active: int, power: float, penalty: float
+) -> Floats:
+    """Return T, shape (factors, factors), such that ``F = A T`` is the factor of S for the side of A in ``X = A B^T``.
+
+    As :func:`low_rank_factor`, with the eigenpairs of ``G = D A (B^T W B) A^T D``, D being the scale of the side of A
+    and W the squared one of the side of B. Either side, users or items, can be that of A; all that is needed of the two
+    are matrices of factors x factors.
+
+    Parameters
+    ----------
+    gram, weighted_gram, other_gram : arrays, shape (factors, factors)
+        ``A^T A``, ``A^T D^2 A`` and ``B^T W B``.
+    n_active : int
+        Number of rows of A that are in use.
+    power, penalty : float
+        As in :func:`low_rank_factor`. Columns of T beyond the rank of X are zero.
+    """
+    tolerance = 8 * float(np.finfo(gram.dtype).eps)  # rounding leaves the Gram matrices some eps of their largest
+    half = _root(other_gram.astype(np.float64), tolerance)
+    values, P = _decomposed(scipy.linalg.eigh, half.T @ weighted_gram.astype(np.float64) @ half)
+    keep = values > values.max(initial=0) * tolerance
+    if not keep.any():
+        raise _out_of_range("all eigenvalues vanish")
+    values, P = values[keep][::-1], P[:, keep][:, ::-1]
+    basis = half @ (P / np.sqrt(values))  # D A basis are the eigenvectors
+    T = np.zeros(gram.shape)
+    T[:, : len(values)] = basis @ _prior_factor(values, basis.T @ gram @ basis, n_active, power, penalty)
+    return T
+
+
+def _root(matrix: Floats, tolerance: float) -> Floats:
+    """Return H with ``matrix = H H^T``, of full column rank."""
+    values, V = _decomposed(scipy.linalg.eigh, matrix)
+    keep = values > values.max(initial=0) * tolerance
+    root: Floats = V[:, keep] * np.sqrt(values[keep])
+    return root
+
+
+def _prior_factor(values: Floats, gram: Floats, n_active: int, power: float, penalty: float) -> Floats:
+    """Return the L of :func:`low_rank_factor`, for ``gram = V^T D^-2 V``; float64, shape (r, r)."""
     E = (values / values.max()) ** (2 * power)
-    root = np.sqrt(E * (np.count_nonzero(inverse_scale) / E.sum()))
-    B = vectors * inverse_scale[:, None]
-    # L = E^(1/2) (penalty I + E^(1/2) B^T B E^(1/2))^(-1/2): no division, so eigenvalues may underflow
-    M = root[:, None] * dense_gram(B, B).astype(np.float64) * root
-    M[np.diag_indices(rank)] += penalty
+    root = np.sqrt(E * (n_active / E.sum()))
+    # L = E^(1/2) (penalty I + E^(1/2) gram E^(1/2))^(-1/2): no division, so eigenvalues may underflow
+    M = root[:, None] * gram.astype(np.float64) * root
+    M[np.diag_indices(len(M))] += penalty
     cholesky = _decomposed(scipy.linalg.cholesky, M, lower=True)
-    L = root[:, None] * scipy.linalg.solve_triangular(cholesky, np.eye(rank), lower=True).T
-    F = np.zeros((n_items, n_factors), dtype=vectors.dtype)
-    F[:, :rank] = _multiply(B, L)
-    return F
+    L: Floats = root[:, None] * scipy.linalg.solve_triangular(cholesky, np.eye(len(M)), lower=True).T
+    return L
 
 
 def reweighting(G: Floats, inverse_scale: Floats, power: float) -> Floats:
@@ -124,12 +184,12 @@ def reweighting(G: Floats, inverse_scale: Floats, power: float) -> Floats:
     """
     K: Floats = G.astype(np.float64)
     if power == 1:
-        K = _multiply(K, K)
+        K = multiply(K, K)
     elif power != 0.5:
         values, V = _decomposed(scipy.linalg.eigh, K, overwrite_a=True, driver="evd")
         keep = values > values[-1] * np.finfo(G.dtype).eps
         half = V[:, keep] * (values[keep] / values[-1]) ** power
-        K = _multiply(half, half.T)
+        K = multiply(half, half.T)
     K *= inverse_scale[:, None] * (np.count_nonzero(inverse_scale) / np.trace(K))
     K *= inverse_scale
     return K

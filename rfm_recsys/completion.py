@@ -7,7 +7,7 @@ over users, or a solve for each user alone. Symbols and equations are those of `
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numba
 import numpy as np
@@ -15,16 +15,23 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import ThreadpoolController
 
 from rfm_recsys import kernels
-from rfm_recsys.agop import low_rank_factor, reweighting, smoother, top_eigenpairs
+from rfm_recsys.agop import (
+    feature_map,
+    low_rank_factor,
+    multiply,
+    reweighting,
+    smoother,
+    top_eigenpairs,
+    weighted_gram,
+)
 from rfm_recsys.errors import DataError
 from rfm_recsys.kernels import Floats, Ints
 
 OVERSAMPLING = 32  # columns of the block power iteration beyond those asked for
-# Products with G: from a random block, from the eigenvectors of the round before. Few on purpose: a block that leans
-# towards the leading eigenvectors ranks better than the exact ones, whose last few are noise (256 factors, R@20 on
-# Gowalla's validation set: 3 passes .1937, 4 .1945, 5 .1943, 8 .1922; N@100 on two sets of ML-1M users: .4787, .4800,
-# .4800, .4806).
-FIRST_PASSES, LATER_PASSES = 4, 1
+# Products with G. Few on purpose: a block that leans towards the leading eigenvectors ranks better than the exact ones,
+# whose last few are noise (256 factors, two rounds, 2 / 3 / 4 / 6 passes: N@20 on Gowalla's validation items .1137,
+# .1147, .1147, .1135; N@100 on ML-1M's validation users .4908, .4914, .4917, .4901).
+PASSES = 3
 FULL_BLOCK = 1024  # users whose completed rows the full form holds at a time
 
 
@@ -76,17 +83,19 @@ class _Block:
         self.indptr, self.indices, self.confidence = csr_arrays(confidence)
         self.dtype = self.confidence.dtype
         self.lapack = kernels.lapack_addresses(self.dtype)
-        liked = self.confidence > 0
-        self.item_counts: Ints = np.bincount(self.indices[liked], minlength=self.n_items)
-        self.user_counts: Ints = np.diff(np.concatenate([[0], np.cumsum(liked)])[self.indptr])
+        disliked = np.flatnonzero(self.confidence <= 0)
+        disliking = np.searchsorted(self.indptr, disliked, side="right") - 1
+        self.item_counts: Ints = np.bincount(self.indices, minlength=self.n_items)
+        self.item_counts -= np.bincount(self.indices[disliked], minlength=self.n_items)
+        self.user_counts: Ints = np.diff(self.indptr) - np.bincount(disliking, minlength=self.n_users)
 
     def start(self, settings: Settings, mean_count: float) -> None:
         """Set up round 1, in which K = I and the rows of X are closed form; ``mean_count`` is that of all users."""
         counts = np.maximum(self.user_counts, 1) / mean_count
         self.root_weight = (counts ** (-settings.user_norm / 2)).astype(self.dtype)
         # X = s c p / (1 + s (c - 1)) with s = 1 / (1 + lambda) at the observed entries
-        X = np.maximum(self.confidence, 0) / (settings.penalty + np.abs(self.confidence))
-        self.E = X.astype(self.dtype)
+        self.E = np.maximum(self.confidence, 0)
+        self.E /= self.E + self.dtype.type(settings.penalty)
 
     def _loss(self, fitted: Floats, priors: Floats) -> float:
         """Return the objective per unit of weight: that of all observed entries and 1 for each of the others."""
@@ -97,43 +106,44 @@ class _Block:
 
 
 class UserBlock(_Block):
-    """A block of users in the low-rank form: their rows of ``X = U F^T + E``, which is never formed."""
+    """A block of users in the low-rank form: their rows of ``X = U F^T``, which is never formed."""
 
     def __init__(self, confidence: csr_matrix) -> None:
         super().__init__(confidence)
-        self.U: Floats | None = None
-        positions = csr_matrix((np.arange(len(self.indices)), self.indices, self.indptr), shape=confidence.shape)
-        by_item = positions.T.tocsr()
-        self.item_indptr, self.item_users, self.order = by_item.indptr.astype(np.int64), by_item.indices, by_item.data
-        self.item_users = self.item_users.astype(np.int32, copy=False)
+        self.by_item: tuple[Ints, Ints, Floats] | None = None
+
+    def agop_product(self, scale: Floats, Q: Floats) -> Floats:
+        """Return ``D X^T W X D Q`` for the X of round 1 and the diagonal of D, shape (items, b) like Q."""
+        Z = np.empty_like(Q)
+        kernels.gram_product(self.indptr, self.indices, self.E, self.root_weight**2, scale, Q, Z)
+        return Z
 
     def solve(self, F: Floats) -> None:
-        """Solve every user for F, shape (items, factors), and put the observed values back: ``E = target - U F^T``."""
-        self.F, self.U = F, solve_users(self.indptr, self.indices, self.confidence, F, self.lapack)
-        kernels.residuals(self.indptr, self.indices, self.confidence, self.U, F, self.E)
+        """Solve every user for F, shape (items, factors)."""
+        self.F = F
+        self.U = solve_users(self.indptr, self.indices, self.confidence, F, self.lapack)
 
-    def product(self, Q: Floats) -> Floats:
-        """Return ``W^(1/2) X Q``, shape (users, b), for Q of shape (items, b)."""
-        Y = np.zeros((self.n_users, Q.shape[1]), dtype=self.dtype)
-        if self.U is not None:
-            kernels.dense_product(self.U, kernels.dense_gram(self.F, Q), Y)
-        kernels.sparse_product(self.indptr, self.indices, self.E, Q, Y)
-        Y *= self.root_weight[:, None]
-        return Y
+    def grams(self) -> tuple[Floats, Floats]:
+        """Return ``U^T U`` and ``U^T W U``, shape (factors, factors)."""
+        return kernels.dense_gram(self.U, self.U), weighted_gram(self.U, self.root_weight)
 
-    def transposed_product(self, Y: Floats) -> Floats:
-        """Return ``X^T W^(1/2) Y``, shape (items, b), for Y of shape (users, b), which is overwritten."""
-        Y *= self.root_weight[:, None]
-        Z = np.zeros((self.n_items, Y.shape[1]), dtype=self.dtype)
-        if self.U is not None:
-            kernels.dense_product(self.F, kernels.dense_gram(self.U, Y), Z)
-        kernels.sparse_product(self.item_indptr, self.item_users, self.E[self.order], Y, Z)
-        return Z
+    def solve_items(self, T: Floats) -> tuple[Floats, Floats]:
+        """Solve every item for the users' features ``R = U T``; return V, shape (items, factors), and ``R^T W R``.
+
+        U and F, which the next :meth:`solve` replaces, are given up for the memory.
+        """
+        if self.by_item is None:
+            shape = (self.n_users, self.n_items)
+            self.by_item = csr_arrays(csr_matrix((self.confidence, self.indices, self.indptr), shape).T.tocsr())
+        features = multiply(self.U, T)
+        del self.U, self.F
+        return solve_users(*self.by_item, features, self.lapack), weighted_gram(features, self.root_weight)
 
     def loss(self) -> float:
         """Return the training loss after :meth:`solve`: with ``S = F F^T`` the prior and the zeros add up to |u|^2."""
-        assert self.U is not None
-        return self._loss((self.confidence > 0) - self.E, self.U**2)
+        residuals = np.empty_like(self.confidence)
+        kernels.residuals(self.indptr, self.indices, self.confidence, self.U, self.F, residuals)
+        return self._loss((self.confidence > 0) - residuals, self.U**2)
 
 
 class FullUserBlock(_Block):
@@ -176,10 +186,15 @@ def low_rank_memory(shape: tuple[int, int], nnz: int, factors: int, itemsize: in
     """Return the bytes that a fit in the low-rank form takes at most, beyond the interactions that it is given."""
     n_users, n_items = shape
     width = min(factors + OVERSAMPLING, n_users, n_items)
-    blocks = n_items * (4 * width + 2 * factors) + n_users * (width + factors)
-    partial_sums = min(kernels.PARTIALS, max(n_users, n_items) // kernels.PARTIAL_ROWS + 1) * width**2
-    solves = int(numba.get_num_threads()) * (max(kernels.GATHER_ROWS, factors) + factors) * factors
-    return itemsize * (blocks + partial_sums + solves + 3 * nnz) + 48 * (width**2 + n_users + n_items) + 24 * nnz
+    workers = int(numba.get_num_threads())
+    # round 1: confidences and X; the block and its product, and a few columns of both for each thread
+    first = nnz * 2 * itemsize + n_items * itemsize * 2 * (width + kernels.COLUMNS * workers)
+    # later rounds: confidences, also by item; factors and features of the users, and the items' factors, or twice these
+    later = nnz * (2 * itemsize + 4) + itemsize * factors * max(2 * n_users + n_items, n_users + 2 * n_items)
+    counting = nnz * (itemsize + 8)
+    sums = itemsize * width**2 * min(kernels.PARTIALS, max(n_users, n_items) // kernels.PARTIAL_ROWS + 1)
+    solves = workers * itemsize * (max(kernels.GATHER_ROWS, factors) + factors) * factors
+    return max(first, later, counting) + sums + solves + 48 * (width**2 + n_users + n_items)
 
 
 def full_memory(n_items: int) -> int:
@@ -189,31 +204,39 @@ def full_memory(n_items: int) -> int:
 
 def low_rank_rounds(
     users: UserBlock, settings: Settings, factors: int, rounds: int, generator: np.random.Generator
-) -> Iterator[Floats]:
-    """Run lin-RFM in its low-rank form; yield ``F``, shape (items, factors), after each round's solves."""
+) -> Iterator[None]:
+    """Run lin-RFM in its low-rank form; yield after each round, which leaves its F and U in ``users``."""
     scale, inverse_scale = _start(users, settings)
-
-    def agop(Q: Floats) -> Floats:
-        return scale[:, None] * users.transposed_product(users.product(scale[:, None] * Q))
-
+    n_users, n_items = int(np.count_nonzero(users.user_counts)), int(np.count_nonzero(users.item_counts))
     width = min(factors + OVERSAMPLING, users.n_users, users.n_items)
-    block = generator.standard_normal((users.n_items, width), dtype=np.float64).astype(users.dtype)
-    for done in range(rounds):
-        values, block = top_eigenpairs(agop, block, LATER_PASSES if done else FIRST_PASSES)
-        vectors = np.ascontiguousarray(block[:, :factors])
-        F = low_rank_factor(values[:factors], vectors, inverse_scale, settings.power, settings.penalty, factors)
-        users.solve(F)
-        yield F
+    values, vectors = top_eigenpairs(
+        partial(users.agop_product, scale),
+        generator.standard_normal((users.n_items, width), dtype=users.dtype.type),
+        PASSES,
+    )
+    F = low_rank_factor(values, vectors, inverse_scale, settings.power, settings.penalty, factors)
+    del vectors, users.E  # which round 1 alone needs
+    users.solve(F)
+    del F
+    yield
+    for _ in range(rounds - 1):
+        items_gram = weighted_gram(users.F, scale)
+        T = feature_map(*users.grams(), items_gram, n_users, settings.power, settings.penalty)
+        V, users_gram = users.solve_items(T)
+        V_grams = kernels.dense_gram(V, V), weighted_gram(V, scale)
+        T = feature_map(*V_grams, users_gram, n_items, settings.power, settings.penalty)
+        V = multiply(V, T)
+        users.solve(V)
+        yield
 
 
-def full_rounds(users: FullUserBlock, settings: Settings, rounds: int) -> Iterator[Floats]:
-    """Run lin-RFM in its full form; yield ``S``, shape (items, items), after each round's solves."""
+def full_rounds(users: FullUserBlock, settings: Settings, rounds: int) -> Iterator[None]:
+    """Run lin-RFM in its full form; yield after each round, which leaves its S and A in ``users``."""
     scale, inverse_scale = _start(users, settings)
     for _ in range(rounds):
         S = smoother(reweighting(users.gram(scale), inverse_scale, settings.power), settings.penalty)
-        S = S.astype(users.dtype)
-        users.solve(S)
-        yield S
+        users.solve(S.astype(users.dtype))
+        yield
 
 
 def _start(users: _Block, settings: Settings) -> tuple[Floats, Floats]:

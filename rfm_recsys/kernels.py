@@ -25,12 +25,29 @@ Floats: TypeAlias = NDArray[np.floating[Any]]
 Ints: TypeAlias = NDArray[np.integer[Any]]
 
 TASKS = 256  # parallel tasks that rows are dealt out to: many, since rows differ in cost
+COLUMNS = 48  # of a block that one task of gram_product takes: six vectors, which stay in registers
 FULL_TASKS = 16  # the same for the full form, where a task holds two matrices of the size of the longest row
 GATHER_ROWS = 256  # rows of F gathered for one rank-k update: 512 KB at 512 factors, so that they stay in cache
+RESIDUAL = 8  # eps of the right-hand side: conjugate gradients to rounding
+MOST_ITERATIONS = 50  # of conjugate gradients: about the cost of a factorisation
+LONG_ROW = 32  # entries for each factor beyond which a row is factorised
 PRODUCT_ROWS = 512  # rows of a dense product that one task owns
 PARTIAL_ROWS, PARTIALS = 4096, 64  # a sum over rows: at least so many rows in a partial sum, at most so many of them
-TOPK_USERS = 16  # users whose scores are held at a time
+TOPK_USERS, TOPK_COLUMNS = 128, 2048  # scores that are held at a time: 1 MB, so that they stay in cache
+SCAN = 64  # scores that are compared with the worst of the best at a time
+TOPK_TASKS = 16  # that even a few users are dealt out to
 NOT_FINITE = -1  # status of a row whose solution overflowed
+
+
+def _probe() -> None:
+    """Stand for any function of this file."""
+
+
+try:
+    njit(cache=True)(_probe)
+    CACHE = True
+except RuntimeError:  # neither this folder nor the user's can be written: every process compiles for itself
+    CACHE = False
 
 _ROUTINES = (("cython_blas", "syrk"), ("cython_lapack", "potrf"), ("cython_lapack", "potrs"), ("cython_lapack", "gesv"))
 _SYRK, _POTRF, _POTRS, _GESV = range(4)
@@ -76,7 +93,7 @@ else:
     # The matrices below are symmetric or overwritten, so C order and Fortran order need no copy between them:
     # the lower triangle of Fortran's view is the upper triangle of NumPy's.
 
-    @njit(cache=True)
+    @njit(cache=CACHE)
     def _add_gram(lapack, sign, rows, out):  # type: ignore[no-untyped-def]
         """Add ``sign * rows.T @ rows`` to the upper triangle of ``out``."""
         text = np.array([ord("L"), ord("N")], dtype=np.uint8)
@@ -88,7 +105,7 @@ else:
         # what the pointers point to has to outlive the call
         return text[0] + size[0] + scale[0]
 
-    @njit(cache=True)
+    @njit(cache=CACHE)
     def _solve_positive(lapack, matrix, rhs):  # type: ignore[no-untyped-def]
         """Solve in place with the upper triangle of a positive definite ``matrix``; return LAPACK's status."""
         text = np.array([ord("L")], dtype=np.uint8)
@@ -99,7 +116,7 @@ else:
             _call(lapack[_POTRS], (t, n, n + 4, matrix.ctypes.data, n, rhs.ctypes.data, n, n + 8))
         return np.int64(size[2]) + 0 * text[0]
 
-    @njit(cache=True)
+    @njit(cache=CACHE)
     def _solve_general(lapack, matrix, rhs):  # type: ignore[no-untyped-def]
         """Solve in place with the transpose of ``matrix``; return LAPACK's status."""
         size = np.array([matrix.shape[0], 1, 0], dtype=np.int32)
@@ -109,19 +126,19 @@ else:
         return np.int64(size[2]) + 0 * np.int64(pivots[0])
 
 
-@njit(cache=True, fastmath={"contract", "reassoc"})
+@njit(cache=CACHE, fastmath={"contract", "reassoc"})
 def _add_scaled(scale, x, out):  # type: ignore[no-untyped-def]
     for k in range(out.shape[0]):
         out[k] += scale * x[k]
 
 
-@njit(cache=True, fastmath={"contract", "reassoc"})
+@njit(cache=CACHE, fastmath={"contract", "reassoc"})
 def _write_scaled(scale, x, out):  # type: ignore[no-untyped-def]
     for k in range(out.shape[0]):
         out[k] = scale * x[k]
 
 
-@njit(cache=True, fastmath={"contract", "reassoc"})
+@njit(cache=CACHE, fastmath={"contract", "reassoc"})
 def _dot(x, y):  # type: ignore[no-untyped-def]
     total = x.dtype.type(0)
     for k in range(x.shape[0]):
@@ -129,65 +146,132 @@ def _dot(x, y):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=CACHE, fastmath={"contract", "reassoc"})
+def _add_gram_times(items, confidence, F, p, out):  # type: ignore[no-untyped-def]
+    """Add ``F_O^T diag(c - 1) F_O p`` to ``out``; each row of F is read once for both products, four rows at a time."""
+    zero, one = F.dtype.type(0), F.dtype.type(1)
+    n_factors = len(p)
+    fours = len(items) // 4 * 4
+    for j in range(0, fours, 4):
+        f0, f1, f2, f3 = F[items[j]], F[items[j + 1]], F[items[j + 2]], F[items[j + 3]]
+        t0, t1, t2, t3 = zero, zero, zero, zero
+        for k in range(n_factors):
+            t0 += f0[k] * p[k]
+            t1 += f1[k] * p[k]
+            t2 += f2[k] * p[k]
+            t3 += f3[k] * p[k]
+        t0 *= abs(confidence[j]) - one
+        t1 *= abs(confidence[j + 1]) - one
+        t2 *= abs(confidence[j + 2]) - one
+        t3 *= abs(confidence[j + 3]) - one
+        for k in range(n_factors):
+            out[k] += t0 * f0[k] + t1 * f1[k] + t2 * f2[k] + t3 * f3[k]
+    for j in range(fours, len(items)):
+        _add_scaled((abs(confidence[j]) - one) * _dot(F[items[j]], p), F[items[j]], out)
+
+
+@njit(cache=CACHE)
+def _iterate(items, confidence, F, work, u):  # type: ignore[no-untyped-def]
+    """Solve for one user by conjugate gradients, the right-hand side in ``u``; return whether the residual vanished.
+
+    It vanishes to rounding, ``RESIDUAL`` eps of the right-hand side. The matrix is at least min(c, 1) and, since ``F
+    F^T = S <= I``, at most max(c, 1): its condition number is that of the confidences, whatever the data, and the error
+    of u is at most the residual over min(c, 1). ``u`` is left alone where it does not vanish.
+    """
+    r, p, q, x = work[0], work[1], work[2], work[3]
+    r[:] = u
+    p[:] = u
+    x[:] = 0
+    square = _dot(r, r)
+    if not square > np.finfo(F.dtype).tiny / np.finfo(F.dtype).eps ** 2:
+        return False
+    enough = square * (RESIDUAL * np.finfo(F.dtype).eps) ** 2
+    for _ in range(MOST_ITERATIONS):
+        q[:] = p
+        _add_gram_times(items, confidence, F, p, q)
+        step = square / _dot(p, q)
+        _add_scaled(step, p, x)
+        _add_scaled(-step, q, r)
+        before, square = square, _dot(r, r)
+        if square <= enough:
+            u[:] = x
+            return True
+        for k in range(len(p)):
+            p[k] = r[k] + square / before * p[k]
+    return False
+
+
+@njit(cache=CACHE)
+def _factorise(items, confidence, F, lapack, rows, square, u):  # type: ignore[no-untyped-def]
+    """Solve for one user by a Cholesky factorisation, the right-hand side in ``u``; return LAPACK's status.
+
+    In the items (dual, by Woodbury's identity) with fewer items than factors, none of them with a confidence below 1;
+    otherwise in the factors (primal).
+    """
+    n_items, n_factors = len(items), len(u)
+    dual = n_items < n_factors
+    for j in range(n_items):
+        dual = dual and abs(confidence[j]) >= 1
+    if dual:
+        G, A, z = rows[:n_items], square[: n_items * n_items].reshape(n_items, n_items), np.empty_like(u)[:n_items]
+        for j in range(n_items):
+            _write_scaled(np.sqrt(abs(confidence[j]) - 1), F[items[j]], G[j])
+        np.dot(G, G.T, A)
+        for j in range(n_items):
+            A[j, j] += 1
+            z[j] = _dot(G[j], u)
+        status = _solve_positive(lapack, A, z)
+        for j in range(n_items):
+            _add_scaled(-z[j], G[j], u)
+        return status
+    A = square.reshape(n_factors, n_factors)
+    A[:] = 0
+    for k in range(n_factors):
+        A[k, k] = 1
+    for sign in (1.0, -1.0):
+        n = 0
+        for j in range(n_items):
+            weight = sign * (abs(confidence[j]) - 1)
+            if weight > 0:
+                _write_scaled(np.sqrt(weight), F[items[j]], rows[n])
+                n += 1
+            if n == GATHER_ROWS or (j == n_items - 1 and n > 0):
+                _add_gram(lapack, sign, rows[:n], A)
+                n = 0
+    return _solve_positive(lapack, A, u)
+
+
+@njit(cache=CACHE, parallel=True)
 def solve_rows(indptr: Ints, indices: Ints, confidence: Floats, F: Floats, lapack: Ints, out: Floats) -> Ints:
     """Solve ``u = (I + F_O^T diag(c - 1) F_O)^-1 F_O^T (c p)`` for every user into ``out``, shape (users, factors).
 
-    A user with at least as many items as factors is solved in the factors (primal); one with fewer items, none of them
-    with a confidence below 1, in the items (dual, by Woodbury's identity). Returns LAPACK's status, or ``NOT_FINITE``,
-    shape (users,).
+    By conjugate gradients, to rounding; by a Cholesky factorisation where they do not get there in
+    ``MOST_ITERATIONS``, or where a row is so long that it is the quicker way. Returns LAPACK's status, or
+    ``NOT_FINITE``, shape (users,).
     """
     n_users, n_factors = out.shape
     status = np.zeros(n_users, dtype=np.int64)
     for task in prange(TASKS):
         rows = np.empty((max(GATHER_ROWS, n_factors), n_factors), dtype=F.dtype)
         square = np.empty(n_factors * n_factors, dtype=F.dtype)
-        small = np.empty(n_factors, dtype=F.dtype)
+        work = np.empty((4, n_factors), dtype=F.dtype)
         for user in range(task, n_users, TASKS):
-            start, stop = indptr[user], indptr[user + 1]
+            items, c = indices[indptr[user] : indptr[user + 1]], confidence[indptr[user] : indptr[user + 1]]
             u = out[user]
             u[:] = 0
-            dual = stop - start < n_factors
-            for j in range(start, stop):
-                dual = dual and abs(confidence[j]) >= 1
-                if confidence[j] > 0:
-                    _add_scaled(confidence[j], F[indices[j]], u)
-            if stop == start:
+            for j in range(len(items)):
+                if c[j] > 0:
+                    _add_scaled(c[j], F[items[j]], u)
+            if len(items) == 0:
                 continue
-            if dual:
-                n = stop - start
-                G, A, z = rows[:n], square[: n * n].reshape(n, n), small[:n]
-                for j in range(n):
-                    _write_scaled(np.sqrt(abs(confidence[start + j]) - 1), F[indices[start + j]], G[j])
-                np.dot(G, G.T, A)
-                for j in range(n):
-                    A[j, j] += 1
-                    z[j] = _dot(G[j], u)
-                status[user] = _solve_positive(lapack, A, z)
-                for j in range(n):
-                    _add_scaled(-z[j], G[j], u)
-            else:
-                A = square.reshape(n_factors, n_factors)
-                A[:] = 0
-                for k in range(n_factors):
-                    A[k, k] = 1
-                for sign in (1.0, -1.0):
-                    n = 0
-                    for j in range(start, stop):
-                        weight = sign * (abs(confidence[j]) - 1)
-                        if weight > 0:
-                            _write_scaled(np.sqrt(weight), F[indices[j]], rows[n])
-                            n += 1
-                        if n == GATHER_ROWS or (j == stop - 1 and n > 0):
-                            _add_gram(lapack, sign, rows[:n], A)
-                            n = 0
-                status[user] = _solve_positive(lapack, A, u)
+            if len(items) > LONG_ROW * n_factors or not _iterate(items, c, F, work, u):
+                status[user] = _factorise(items, c, F, lapack, rows, square, u)
             if not np.isfinite(_dot(u, u)):
                 status[user] = NOT_FINITE
     return status
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=CACHE, parallel=True)
 def solve_rows_full(
     indptr: Ints, indices: Ints, weight: Floats, rhs: Floats, S: Floats, lapack: Ints, a: Floats, fitted: Floats
 ) -> Ints:
@@ -250,7 +334,7 @@ def solve_rows_full(
     return status
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=CACHE, parallel=True)
 def residuals(indptr: Ints, indices: Ints, confidence: Floats, U: Floats, F: Floats, out: Floats) -> None:
     """Write ``target - U_u . F_i`` at every observed entry into ``out``, shape (nnz,)."""
     n_users = U.shape[0]
@@ -260,7 +344,7 @@ def residuals(indptr: Ints, indices: Ints, confidence: Floats, U: Floats, F: Flo
                 out[j] = (confidence[j] > 0) - _dot(U[user], F[indices[j]])
 
 
-@njit(cache=True, parallel=True, fastmath={"contract", "reassoc"})
+@njit(cache=CACHE, parallel=True, fastmath={"contract", "reassoc"})
 def sparse_product(indptr: Ints, indices: Ints, values: Floats, Q: Floats, out: Floats) -> None:
     """Add the sparse matrix times ``Q``, shape (columns, b), to ``out``, shape (rows, b)."""
     n_rows, n_columns = out.shape
@@ -278,7 +362,41 @@ def sparse_product(indptr: Ints, indices: Ints, values: Floats, Q: Floats, out: 
                 _add_scaled(values[j], Q[indices[j]], total)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=CACHE, parallel=True, fastmath={"contract", "reassoc"})
+def gram_product(
+    indptr: Ints, indices: Ints, values: Floats, weight: Floats, scale: Floats, Q: Floats, out: Floats
+) -> None:
+    """Write ``D R^T diag(weight) R D Q`` into ``out``, shape (columns, b) like ``Q``, for a sparse R and D's diagonal.
+
+    Each task takes a few columns of the block through all rows of R: the row's product with Q, which it needs at once
+    and never again. So no block of rows x b exists, nor is the transpose of R needed; at most b / COLUMNS threads work.
+    """
+    n_columns, width = Q.shape
+    for task in prange((width + COLUMNS - 1) // COLUMNS):
+        first, last = task * COLUMNS, min((task + 1) * COLUMNS, width)
+        q, z = np.zeros((n_columns, COLUMNS), dtype=Q.dtype), np.zeros((n_columns, COLUMNS), dtype=Q.dtype)
+        for column in range(n_columns):
+            for k in range(first, last):
+                q[column, k - first] = scale[column] * Q[column, k]
+        y = np.empty(COLUMNS, dtype=Q.dtype)
+        for row in range(len(indptr) - 1):
+            y[:] = 0
+            for j in range(indptr[row], indptr[row + 1]):
+                x, value = q[indices[j]], values[j]
+                for k in range(COLUMNS):
+                    y[k] += value * x[k]
+            for k in range(COLUMNS):
+                y[k] *= weight[row]
+            for j in range(indptr[row], indptr[row + 1]):
+                total, value = z[indices[j]], values[j]
+                for k in range(COLUMNS):
+                    total[k] += value * y[k]
+        for column in range(n_columns):
+            for k in range(first, last):
+                out[column, k] = scale[column] * z[column, k - first]
+
+
+@njit(cache=CACHE, parallel=True)
 def dense_product(A: Floats, B: Floats, out: Floats) -> None:
     """Write ``A @ B``, shapes (n, k) and (k, m), into ``out``."""
     n = A.shape[0]
@@ -287,7 +405,7 @@ def dense_product(A: Floats, B: Floats, out: Floats) -> None:
         np.dot(A[first:last], B, out[first:last])
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=CACHE, parallel=True)
 def dense_gram(A: Floats, B: Floats) -> Floats:
     """Return ``A.T @ B``, shapes (n, k) and (n, m): partial sums over a fixed partition of the rows, added in order."""
     n = A.shape[0]
@@ -303,13 +421,13 @@ def dense_gram(A: Floats, B: Floats) -> Floats:
     return total
 
 
-@njit(cache=True)
+@njit(cache=CACHE)
 def _worse(scores, ids, a, b):  # type: ignore[no-untyped-def]
     """Whether candidate ``a`` ranks below candidate ``b``: by lower score, then by higher id."""
     return scores[a] < scores[b] or (scores[a] == scores[b] and ids[a] > ids[b])
 
 
-@njit(cache=True)
+@njit(cache=CACHE)
 def _sift_down(scores, ids, root, size):  # type: ignore[no-untyped-def]
     """Restore the heap below ``root``, the worst candidate on top."""
     while True:
@@ -324,53 +442,79 @@ def _sift_down(scores, ids, root, size):  # type: ignore[no-untyped-def]
         root = worst
 
 
-@njit(cache=True)
-def _select(values, liked, filtered, ids, scores):  # type: ignore[no-untyped-def]
-    """Write the best columns of one row's ``values`` into ``ids`` and ``scores``, best first; overwrites ``values``."""
-    lowest = np.finfo(values.dtype).min
-    values[liked] = lowest
-    values[filtered] = lowest
-    n_columns = len(values)
-    size = min(len(ids), n_columns)
+@njit(cache=CACHE)
+def _exclude(listed, first, values):  # type: ignore[no-untyped-def]
+    """Give the columns in ``listed``, which ascend, the lowest score; ``values`` are those from ``first`` on."""
+    for k in range(np.searchsorted(listed, first), len(listed)):
+        if listed[k] >= first + len(values):
+            return
+        values[listed[k] - first] = np.finfo(values.dtype).min
+
+
+@njit(cache=CACHE)
+def _offer(values, first, size, ids, scores):  # type: ignore[no-untyped-def]
+    """Offer the columns from ``first`` on to a heap of the best ``size``, which the first columns of all fill."""
+    filling = min(max(size - first, 0), len(values))
+    for k in range(filling):
+        ids[first + k], scores[first + k] = first + k, values[k]
+    if filling > 0 and first + filling == size:
+        for root in range(size // 2 - 1, -1, -1):
+            _sift_down(scores, ids, root, size)
     if size == 0:
-        ids[:] = -1
-        scores[:] = lowest
         return
-    for column in range(size):
-        ids[column], scores[column] = column, values[column]
-    for root in range(size // 2 - 1, -1, -1):
-        _sift_down(scores, ids, root, size)
-    for column in range(size, n_columns):
-        if values[column] > scores[0]:
-            ids[0], scores[0] = column, values[column]
-            _sift_down(scores, ids, 0, size)
+    for start in range(filling, len(values), SCAN):
+        some = values[start : start + SCAN]
+        worst, better = scores[0], 0
+        for k in range(len(some)):  # in most stretches none is better, which a loop without branches finds out
+            better += some[k] > worst
+        if better > 0:
+            for k in range(len(some)):
+                if some[k] > scores[0]:
+                    ids[0], scores[0] = first + start + k, some[k]
+                    _sift_down(scores, ids, 0, size)
+
+
+@njit(cache=CACHE)
+def _sort(size, ids, scores):  # type: ignore[no-untyped-def]
+    """Turn the heap into a list, best first, and say where it ends."""
     for end in range(size - 1, 0, -1):  # the worst that is left goes to the end
         scores[0], scores[end] = scores[end], scores[0]
         ids[0], ids[end] = ids[end], ids[0]
         _sift_down(scores, ids, 0, end)
     ids[size:] = -1
-    scores[size:] = lowest
+    scores[size:] = np.finfo(scores.dtype).min
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=CACHE, parallel=True)
 def top_k(
     U: Floats, V: Floats, indptr: Ints, indices: Ints, filtered: Ints, ids: NDArray[np.int32], scores: Floats
 ) -> None:
     """Write the best columns of ``U @ V.T`` for each row, best first, into ``ids`` and ``scores``, shape (rows, k).
 
-    The columns in ``filtered``, and those listed for a row in ``indptr, indices``, score the lowest finite number. Ties
-    go to the lower id. Slots past the last column hold id -1 and that same lowest score. V has the shape (columns,
-    factors).
+    The columns in ``filtered``, and those listed for a row in ``indptr, indices``, both ascending, score the lowest
+    finite number. Ties go to the lower id. Slots past the last column hold id -1 and that same lowest score. V has the
+    shape (columns, factors). Scores are selected from while they are in cache; no row of them is ever whole.
     """
-    n = len(ids)
-    for task in prange((n + TOPK_USERS - 1) // TOPK_USERS):
-        first, last = task * TOPK_USERS, min((task + 1) * TOPK_USERS, n)
-        block = np.dot(U[first:last], V.T)
-        for row in range(first, last):
-            _select(block[row - first], indices[indptr[row] : indptr[row + 1]], filtered, ids[row], scores[row])
+    n, n_columns = len(ids), len(V)
+    size = min(ids.shape[1], n_columns)
+    at_once = min(TOPK_USERS, (n + TOPK_TASKS - 1) // TOPK_TASKS)
+    for task in prange((n + at_once - 1) // max(at_once, 1)):
+        users = slice(task * at_once, min((task + 1) * at_once, n))
+        buffer = np.empty(at_once * TOPK_COLUMNS, dtype=V.dtype)
+        for first in range(0, n_columns, TOPK_COLUMNS):
+            columns = V[first : first + TOPK_COLUMNS]
+            block = buffer[: (users.stop - users.start) * len(columns)].reshape(-1, len(columns))
+            np.dot(U[users], columns.T, block)
+            for row in range(users.start, users.stop):
+                values = block[row - users.start]
+                _exclude(indices[indptr[row] : indptr[row + 1]], first, values)
+                _exclude(filtered, first, values)
+                _offer(values, first, size, ids[row], scores[row])
+        for row in range(users.start, users.stop):
+            _sort(size, ids[row], scores[row])
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=CACHE, parallel=True)
 def top_k_sparse(
     rows: tuple[Ints, Ints, Floats],
     S: Floats,
@@ -381,7 +525,7 @@ def top_k_sparse(
     scores: Floats,
 ) -> None:
     """Do as :func:`top_k` for ``A @ S``, where ``rows`` are A's CSR arrays, with S of shape (columns of A, columns)."""
-    n = len(ids)
+    n, size = len(ids), min(ids.shape[1], S.shape[1])
     row_indptr, row_indices, row_values = rows
     for task in prange(min(n, TASKS)):
         values = np.empty(S.shape[1], dtype=S.dtype)
@@ -389,4 +533,7 @@ def top_k_sparse(
             values[:] = 0
             for j in range(row_indptr[row], row_indptr[row + 1]):
                 _add_scaled(row_values[j], S[row_indices[j]], values)
-            _select(values, indices[indptr[row] : indptr[row + 1]], filtered, ids[row], scores[row])
+            _exclude(indices[indptr[row] : indptr[row + 1]], 0, values)
+            _exclude(filtered, 0, values)
+            _offer(values, 0, size, ids[row], scores[row])
+            _sort(size, ids[row], scores[row])

@@ -56,6 +56,13 @@ def residuals(confidence: csr_matrix, U: Floats, F: Floats) -> Floats:
     return np.array([float(value > 0) - sum(U[user] * F[item]) for user, item, value in entries])
 
 
+def gram_product(R: csr_matrix, weight: Floats, scale: Floats, Q: Floats) -> Floats:
+    """Return ``D R^T diag(weight) R D Q``, every matrix written out."""
+    D, dense = np.diag(scale), R.toarray().astype(np.float64)
+    product: Floats = D @ dense.T @ np.diag(weight) @ dense @ D @ Q
+    return product
+
+
 def top_k(values: Floats, excluded: list[set[int]], k: int, lowest: float) -> TopList:
     """Sort the columns of each row of ``values``, the excluded ones lowest; ties to the lower id, -1 past the end."""
     ids, scores = [], []
@@ -68,10 +75,11 @@ def top_k(values: Floats, excluded: list[set[int]], k: int, lowest: float) -> To
     return ids, scores
 
 
-def reweighting(G: Floats, inverse_scale: Floats, power: float) -> Floats:
-    """Return K: the definition by the eigenvectors of G, the null space left out."""
+def reweighting(G: Floats, inverse_scale: Floats, power: float, rank: int | None = None) -> Floats:
+    """Return K: the definition by the eigenvectors of G, the null space left out, and all but the first ``rank``."""
     values, V = np.linalg.eigh(G.astype(np.float64))
-    kept = values > values.max() * np.finfo(np.float64).eps * 10
+    kept = values > values.max() * np.finfo(np.float64).eps * len(values)
+    kept[: max(len(values) - (rank or len(values)), 0)] = False
     E = values[kept] ** (2 * power)
     E *= np.count_nonzero(inverse_scale) / E.sum()
     K: Floats = np.diag(inverse_scale) @ V[:, kept] @ np.diag(E) @ V[:, kept].T @ np.diag(inverse_scale)
@@ -86,7 +94,11 @@ def smoother(K: Floats, penalty: float) -> Floats:
 def low_rank_smoother(values: Floats, vectors: Floats, inverse_scale: Floats, power: float, penalty: float) -> Floats:
     """Return the S that ``low_rank_factor`` is to be a factor of: the smoother of the K that the eigenpairs make."""
     E = np.diag(values ** (2 * power) * np.count_nonzero(inverse_scale) / np.sum(values ** (2 * power)))
-    K = np.diag(inverse_scale) @ vectors @ E @ vectors.T @ np.diag(inverse_scale)
+    return singular_smoother(np.diag(inverse_scale) @ vectors @ E @ vectors.T @ np.diag(inverse_scale), penalty)
+
+
+def singular_smoother(K: Floats, penalty: float) -> Floats:
+    """Return ``K (K + penalty I)^-1``, which is the smoother where K is invertible, and its limit elsewhere."""
     S: Floats = K @ np.linalg.inv(K + penalty * np.eye(len(K)))
     return S
 
@@ -109,26 +121,30 @@ def rounds(
 ) -> Iterator[tuple[Floats, Floats]]:
     """Run lin-RFM on a dense matrix of signed confidences; yield each round's K and completed matrix.
 
-    The observed values are put back before each AGOP but that of round 1, where K = I. With ``factors``, G keeps that
-    many of its eigenvectors, the exact ones.
+    Round 1 starts from the X of K = I. Without ``factors``, the observed values are put back before each later AGOP.
+    With them, every K keeps that many eigenvectors of its G, the exact ones, and a later round completes the columns
+    first, with the K of the users, whose G is ``W^(1/2) X D^2 X^T W^(1/2)``.
     """
     liked = confidence > 0
     per_user, per_item = liked.sum(axis=1), liked.sum(axis=0)
     w = (np.maximum(per_user, 1) / per_user[per_user > 0].mean()) ** -settings.user_norm
+    inverse_root_w = np.where(per_user > 0, w**-0.5, 0)
     popularity = per_item / per_item[per_item > 0].mean()
     D = np.array([p ** (-settings.item_norm / 2) if p else 0 for p in popularity])
     inverse_D = np.array([p ** (settings.item_norm / 2) if p else 0 for p in popularity])
     K: Floats = np.eye(confidence.shape[1])
     X = np.array([complete(row, K, settings.penalty) for row in confidence])
-    for _ in range(n_rounds):
+    for number in range(n_rounds):
+        if factors is not None and number > 0:
+            G = np.diag(w**0.5) @ X @ np.diag(D**2) @ X.T @ np.diag(w**0.5)
+            K = reweighting(G, inverse_root_w, settings.power, factors)
+            X = np.array([complete(column, K, settings.penalty) for column in confidence.T]).T
         G = np.diag(D) @ X.T @ np.diag(w) @ X @ np.diag(D)
-        if factors is not None:
-            values, V = np.linalg.eigh(G)
-            G = V[:, -factors:] @ np.diag(values[-factors:]) @ V[:, -factors:].T
-        K = reweighting(G, inverse_D, settings.power)
+        K = reweighting(G, inverse_D, settings.power, factors)
         X = np.array([complete(row, K, settings.penalty) for row in confidence])
         yield K, X
-        X = np.where(confidence != 0, liked, X)
+        if factors is None:
+            X = np.where(confidence != 0, liked, X)
 
 
 def soft_impute(Y: Floats, observed: NDArray[np.bool_], penalty: float, steps: int) -> Floats:

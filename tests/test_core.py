@@ -86,10 +86,9 @@ def naive_rounds(data: csr_matrix, model: LinRFM, factors: int | None = None) ->
 def test_rounds_equal_the_naive_twin(
     parameters: dict[str, float], disliked: bool, iterations: int, factors: int | None
 ) -> None:
-    """With as many factors as items the low-rank form is the full form."""
     data = interactions(disliked=disliked)
     model = fitted(data, factors, iterations=iterations, dtype=np.float64, **parameters)
-    _, X = naive_rounds(data, model)[-1]
+    _, X = naive_rounds(data, model, factors)[-1]
     np.testing.assert_allclose(scores_of(model), X, rtol=1e-9, atol=1e-9)
 
 
@@ -113,7 +112,7 @@ def test_rounds_with_items_that_nobody_likes_and_users_that_like_nothing(factors
     data[:, 11] = -np.abs(data[:, 11].toarray())
     data = csr_matrix(data)
     model = fitted(data, factors, iterations=3, dtype=np.float64)
-    _, X = naive_rounds(data, model)[-1]
+    _, X = naive_rounds(data, model, factors)[-1]
     np.testing.assert_allclose(scores_of(model), X, rtol=1e-9, atol=1e-9)
     assert not X[:, [4, 11]].any()
 
@@ -134,7 +133,7 @@ def test_training_loss_is_the_objective_per_unit_of_weight(factors: int | None) 
 def test_no_perturbation_lowers_the_objective(factors: int | None) -> None:
     data = interactions(disliked=True)[:, :30]
     model = fitted(data, factors, dtype=np.float64, alpha=9.0, regularization=1.0)
-    (_, (K, _)), rng = naive_rounds(data, model, factors), np.random.default_rng(3)
+    (*_, (K, _)), rng = naive_rounds(data, model, factors), np.random.default_rng(3)
     penalty, confidence = model.alpha * model.regularization, data.toarray() * model.alpha
     for row, x in zip(confidence[:20], scores_of(model), strict=False):
         least = naive.objective(row, x, K, penalty)
@@ -144,6 +143,16 @@ def test_no_perturbation_lowers_the_objective(factors: int | None) -> None:
 
 
 # --- laws ---
+
+
+@pytest.mark.parametrize("parameters", SETTINGS[:-1])
+def test_with_as_many_factors_as_items_round_1_alone_is_that_of_the_full_form(parameters: dict[str, float]) -> None:
+    """But for power 0, whose K is the same in every round."""
+    data = interactions(disliked=True)
+    for iterations in (1, 2):
+        one, two = (fitted(data, n, iterations=iterations, dtype=np.float64, **parameters) for n in (40, None))
+        difference = np.abs(scores_of(one) - scores_of(two)).max()
+        assert difference < 1e-9 if iterations == 1 else difference > 1e-3
 
 
 @FORMS

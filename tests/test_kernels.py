@@ -15,9 +15,28 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, random_array
 
 from rfm_recsys import kernels
-from rfm_recsys.agop import low_rank_factor, reweighting, smoother, top_eigenpairs
+from rfm_recsys.agop import (
+    GRAM_ROWS,
+    feature_map,
+    low_rank_factor,
+    reweighting,
+    smoother,
+    top_eigenpairs,
+    weighted_gram,
+)
 from rfm_recsys.completion import csr_arrays, threads
-from rfm_recsys.kernels import GATHER_ROWS, PARTIAL_ROWS, PRODUCT_ROWS, TASKS, TOPK_USERS, Floats
+from rfm_recsys.kernels import (
+    COLUMNS,
+    GATHER_ROWS,
+    LONG_ROW,
+    NOT_FINITE,
+    PARTIAL_ROWS,
+    PRODUCT_ROWS,
+    TASKS,
+    TOPK_COLUMNS,
+    TOPK_USERS,
+    Floats,
+)
 
 DTYPES = [np.float64, np.float32]
 # Rounding of a system of condition number 1 + |O| max(c) max|F|^2, below 1e4 here: 1e4 units of the last place.
@@ -25,9 +44,9 @@ TOLERANCE = {np.float64: 1e-9, np.float32: 2e-3}
 FEW = settings(max_examples=40, deadline=None)
 
 
-def assert_close(result: Floats, twin: Floats, dtype: Any = np.float64) -> None:
+def assert_close(result: Floats, twin: Floats, dtype: Any = np.float64, condition: float = 1e4) -> None:
     assert result.dtype == dtype
-    tolerance = TOLERANCE[dtype]
+    tolerance = TOLERANCE[dtype] * condition / 1e4
     np.testing.assert_allclose(result, twin, rtol=tolerance, atol=tolerance * max(1.0, np.abs(twin).max(initial=0)))
 
 
@@ -68,6 +87,21 @@ def solve_rows(confidence: csr_matrix, F: Floats) -> Floats:
     return U
 
 
+def iterate(confidence: csr_matrix, F: Floats) -> tuple[bool, Floats, Floats]:
+    """Return whether conjugate gradients converge for the one user, the right-hand side, and what they make of it."""
+    _, items, values = csr_arrays(confidence.astype(F.dtype))
+    rhs: Floats = F[items].T @ np.maximum(values, 0)
+    u, work = rhs.copy(), np.empty((4, F.shape[1]), dtype=F.dtype)
+    return bool(kernels._iterate(items, values, F, work, u)), rhs, u
+
+
+def row(n_items: int, least: float, most: float, seed: int = 2) -> csr_matrix:
+    """Make one user's confidences, spread evenly over their orders of magnitude, every fifth below 0."""
+    values = np.exp(np.random.default_rng(seed).uniform(np.log(least), np.log(most), size=(1, n_items)))
+    values[0, 1::5] *= -1
+    return csr_matrix(values)
+
+
 def solve_rows_full(weight: csr_matrix, rhs: Floats, S: Floats) -> tuple[Floats, Floats]:
     indptr, indices, values = csr_arrays(weight.astype(S.dtype))
     a, fitted = np.full_like(values, np.nan), np.full_like(values, np.nan)
@@ -94,10 +128,71 @@ def test_solve_rows_of_any_confidences(confidence: csr_matrix, factors: int) -> 
     assert_close(solve_rows(confidence, F), naive.solve_rows(confidence, F))
 
 
-@pytest.mark.parametrize("n_items", [5, 6, 7])
-def test_solve_rows_where_the_dual_gives_way_to_the_primal(n_items: int) -> None:
-    confidence, F = csr_matrix(np.append(np.full((1, n_items), 4.0), np.zeros((1, 9)), axis=1)), factor(n_items + 9, 6)
-    assert_close(solve_rows(confidence, F), naive.solve_rows(confidence, F))
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_items", [30, 50, 120])
+@pytest.mark.parametrize(("least", "most"), [(1e-3, 1), (1e-2, 30), (1, 30), (1, 1)])
+def test_conjugate_gradients_end_within_their_residual_over_the_least_confidence(
+    dtype: Any, n_items: int, least: float, most: float
+) -> None:
+    """The matrix is at least min(c, 1), so that the error of u is at most the residual over it."""
+    confidence, F = row(n_items, least, most).astype(dtype), factor(n_items, 50).astype(dtype)
+    converged, rhs, _ = iterate(confidence, F)
+    assert converged
+    u = solve_rows(confidence, F)[0].astype(np.float64)
+    c, exact = np.abs(confidence.toarray()[0]).astype(np.float64), F.astype(np.float64)
+    matrix = np.eye(50) + exact.T @ np.diag(c - 1) @ exact
+    residual = float(np.linalg.norm(exact.T @ np.maximum(confidence.toarray()[0], 0) - matrix @ u))
+    # what the iterations end with, 8 eps, and as much again for the rounding of the sums that carried it along
+    assert residual <= 16 * np.finfo(dtype).eps * np.linalg.norm(rhs)
+    error = np.linalg.norm(u - naive.solve_rows(confidence, F)[0])
+    assert error <= (residual + 10 * np.finfo(np.float64).eps * np.linalg.norm(rhs)) / min(c.min(), 1)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "least", "most"),
+    [
+        (np.float64, 1e6, 1e9),
+        (np.float64, 1, 1e9),
+        (np.float64, 1, 1e6),
+        (np.float64, 1e-2, 1e4),
+        (np.float32, 1, 1e4),
+        (np.float32, 1e-2, 1e4),
+    ],
+)
+@pytest.mark.parametrize("n_items", [55, 69, 70, 71, 120])
+def test_solve_rows_factorises_where_conjugate_gradients_do_not_converge(
+    dtype: Any, least: float, most: float, n_items: int
+) -> None:
+    """In the items below 70 of them, unless a confidence is below 1, and in the factors from there on."""
+    confidence, F = row(n_items, least, most), factor(n_items, 70)
+    converged, rhs, u = iterate(confidence, F.astype(dtype))
+    assert not converged
+    np.testing.assert_array_equal(u, rhs)
+    assert_close(solve_rows(confidence, F.astype(dtype)), naive.solve_rows(confidence, F), dtype, condition=most)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("factors", [1, 3])
+@pytest.mark.parametrize("beyond", [-1, 0, 1, 40])
+def test_solve_rows_factorises_long_rows(dtype: Any, factors: int, beyond: int) -> None:
+    n_items = LONG_ROW * factors + beyond
+    confidence, F = row(n_items, 0.1, 50), factor(n_items, factors)
+    assert_close(solve_rows(confidence, F.astype(dtype)), naive.solve_rows(confidence, F), dtype)
+
+
+# fewer items than factors, a few more, and so many more that the row is long
+@pytest.mark.parametrize("n_items", [5, 6, 7, 32 * LONG_ROW])
+def test_solve_rows_of_a_user_who_dislikes_everything_is_zero(n_items: int) -> None:
+    assert not solve_rows(-abs(row(n_items, 0.5, 9)), factor(n_items, 6)).any()
+
+
+@pytest.mark.parametrize(("dtype", "tiny"), [(np.float32, 1e-14), (np.float32, 1e-25), (np.float64, 1e-160)])
+@pytest.mark.parametrize("n_items", [5, 20, 300])
+def test_solve_rows_where_the_square_of_the_right_hand_side_underflows(dtype: Any, tiny: float, n_items: int) -> None:
+    confidence, F = row(n_items, 0.1, 9), (factor(n_items, 8) * tiny).astype(dtype)
+    assert not iterate(confidence, F)[0]
+    twin = naive.solve_rows(confidence, F)
+    assert_close(solve_rows(confidence, F) / dtype(tiny), twin / tiny, dtype)
 
 
 @pytest.mark.parametrize("n_items", [GATHER_ROWS - 1, GATHER_ROWS, GATHER_ROWS + 1, 2 * GATHER_ROWS + 3])
@@ -105,13 +200,14 @@ def test_solve_rows_where_the_dual_gives_way_to_the_primal(n_items: int) -> None
 def test_solve_rows_gathers_long_rows_in_parts(n_items: int, last: float) -> None:
     values = np.random.default_rng(2).uniform(1.5, 9, size=(1, n_items))
     values[0, -1] = last
-    confidence, F = csr_matrix(values), factor(n_items, 11)
+    confidence, F = csr_matrix(values), factor(n_items, 7)
+    assert n_items > LONG_ROW * 7
     assert_close(solve_rows(confidence, F), naive.solve_rows(confidence, F))
 
 
 def test_solve_rows_gathers_in_parts_what_weighs_less_than_an_unobserved_entry() -> None:
     values = np.random.default_rng(2).uniform(0.1, 2, size=(3, 3 * GATHER_ROWS))
-    confidence, F = csr_matrix(values), factor(3 * GATHER_ROWS, 11)
+    confidence, F = csr_matrix(values), factor(3 * GATHER_ROWS, 7)
     assert_close(solve_rows(confidence, F), naive.solve_rows(confidence, F))
 
 
@@ -133,7 +229,7 @@ def test_a_disliked_item_scores_less_than_if_it_had_not_been_seen() -> None:
     assert abs(after[0, 1]) < abs(before[0, 1])
 
 
-@pytest.mark.parametrize("items", [2, 9])
+@pytest.mark.parametrize("items", [2, 9, 5 * LONG_ROW + 1])
 def test_a_row_that_overflows_is_reported_and_the_others_are_solved(items: int) -> None:
     confidence = csr_matrix(np.vstack([np.full((1, items), 2.0), np.full((1, items), 3e38)]))
     F = factor(items, 5).astype(np.float32) * np.float32(4)
@@ -141,8 +237,7 @@ def test_a_row_that_overflows_is_reported_and_the_others_are_solved(items: int) 
     arrays = csr_arrays(confidence.astype(np.float32))
     with threads(0):
         status = kernels.solve_rows(*arrays, F, kernels.lapack_addresses(F.dtype), U)
-    assert status[0] == 0
-    assert status[1] != 0
+    assert status.tolist() == [0, NOT_FINITE]
     assert np.isfinite(U[0]).all()
 
 
@@ -234,6 +329,37 @@ def test_sparse_product_of_any_matrix(matrix: csr_matrix, width: int) -> None:
     assert_close(out, matrix.toarray() @ Q)
 
 
+def gram_product(R: csr_matrix, weight: Floats, scale: Floats, Q: Floats, n_threads: int = 0) -> Floats:
+    """Return what the kernel writes, with all in the dtype of Q."""
+    out, (weight, scale) = np.full_like(Q, np.nan), (diagonal.astype(Q.dtype) for diagonal in (weight, scale))
+    with threads(n_threads):
+        kernels.gram_product(*csr_arrays(R.astype(Q.dtype)), weight, scale, Q, out)
+    return out
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("width", [1, COLUMNS - 1, COLUMNS, COLUMNS + 1, 2 * COLUMNS, 2 * COLUMNS + 4])
+def test_gram_product(dtype: Any, width: int) -> None:
+    """Every seventh row is empty, and an item that nobody has is scaled to zero."""
+    rng = np.random.default_rng(14)
+    R, weight, (scale, _) = sparse(30, 20, 0.3), rng.uniform(0.2, 2, size=30), scales(20, 3)
+    Q = rng.normal(size=(20, width))
+    result = gram_product(R, weight, scale, Q.astype(dtype))
+    assert_close(result, naive.gram_product(R, weight, scale, Q), dtype)
+    assert not result[17:].any()
+    for n_threads in (1, 2):
+        np.testing.assert_array_equal(gram_product(R, weight, scale, Q.astype(dtype), n_threads), result)
+
+
+@given(sparse_matrices(), st.integers(1, 4))
+@FEW
+def test_gram_product_of_any_matrix(R: csr_matrix, width: int) -> None:
+    rng = np.random.default_rng(14)
+    weight, scale = (rng.uniform(0, 2, size=n) for n in R.shape)
+    Q = rng.normal(size=(R.shape[1], width))
+    assert_close(gram_product(R, weight, scale, Q), naive.gram_product(R, weight, scale, Q))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rows", [1, PRODUCT_ROWS, PRODUCT_ROWS + 1, 3 * PRODUCT_ROWS - 1])
 def test_dense_product(dtype: Any, rows: int) -> None:
@@ -311,14 +437,14 @@ def fields(rows: int, k: int, dtype: Any) -> tuple[Lists, Lists]:
 def top_k(U: Floats, V: Floats, liked: csr_matrix, filtered: list[int], k: int) -> Lists:
     result, behind = fields(len(U), k, V.dtype)
     with threads(0):
-        kernels.top_k(U, V, *csr_arrays(liked)[:2], np.array(filtered, dtype=np.intp), *result)
+        kernels.top_k(U, V, *csr_arrays(liked)[:2], np.unique(filtered).astype(np.intp), *result)
     assert all((part == -7).all() for part in behind)
     return result
 
 
 def top_k_sparse(A: csr_matrix, S: Floats, liked: csr_matrix, filtered: list[int], k: int) -> Lists:
     result, behind = fields(A.shape[0], k, S.dtype)
-    columns = np.array(filtered, dtype=np.intp)
+    columns = np.unique(filtered).astype(np.intp)
     with threads(0):
         kernels.top_k_sparse(csr_arrays(A), S, *csr_arrays(liked)[:2], columns, *result)
     assert all((part == -7).all() for part in behind)
@@ -357,6 +483,14 @@ def test_top_k_sparse(ranking: tuple[Floats, Floats, csr_matrix, list[int]], k: 
     assert_sorted_like_the_twin(
         top_k_sparse(csr_matrix(U).astype(dtype), S, liked, filtered, k), U @ V.T, liked, filtered
     )
+
+
+@pytest.mark.parametrize("k", [1, 10, TOPK_COLUMNS - 1, TOPK_COLUMNS, TOPK_COLUMNS + 1, 2 * TOPK_COLUMNS + 9])
+def test_top_k_of_more_columns_than_are_scored_at_a_time(k: int) -> None:
+    rng, columns = np.random.default_rng(9), 2 * TOPK_COLUMNS + 3
+    U, V = (rng.integers(-9, 10, size=(n, 3)).astype(float) for n in (3, columns))
+    liked, filtered = sparse(3, columns, 0.01), [TOPK_COLUMNS - 1, TOPK_COLUMNS, columns - 1]
+    assert_sorted_like_the_twin(top_k(U, V, liked, filtered, k), U @ V.T, liked, filtered)
 
 
 @pytest.mark.parametrize("k", [1, 10, 299, 300, 301])
@@ -437,6 +571,60 @@ def test_low_rank_factor(dtype: Any, power: float, rank: int, missing: int) -> N
     assert_close(F @ F.T, naive.low_rank_smoother(values, vectors, inverse_D, power, 3.0), dtype)
     assert F.shape == (12, rank + 2)
     assert not F[:, rank:].any()
+
+
+def map_of(A: Floats, B: Floats, D: Floats, root_w: Floats, power: float) -> Floats:
+    return feature_map(A.T @ A, weighted_gram(A, D), weighted_gram(B, root_w), int(np.count_nonzero(D)), power, 3.0)
+
+
+def sides(rows: int, missing: int, seed: int = 15) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    """Return A, zero for the last rows, which nobody has; B; the diagonals of D, its inverse and ``W^(1/2)``."""
+    rng, (D, inverse_D) = np.random.default_rng(seed), scales(rows, missing)
+    A, B = rng.normal(size=(rows, 6)), rng.normal(size=(32 - rows, 6))
+    A[D == 0] = 0
+    return A, B, D, inverse_D, rng.uniform(0.5, 2, size=len(B))
+
+
+def smoother_of(A: Floats, B: Floats, D: Floats, inverse_D: Floats, root_w: Floats, power: float, rank: int) -> Floats:
+    G = np.diag(D) @ A @ B.T @ np.diag(root_w**2) @ B @ A.T @ np.diag(D)
+    return naive.singular_smoother(naive.reweighting(G, inverse_D, power, rank), 3.0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("power", [0, 0.25, 0.5, 1])
+@pytest.mark.parametrize(("rows", "missing"), [(12, 0), (20, 3)])
+@pytest.mark.parametrize("rank", [6, 4])
+def test_feature_map(dtype: Any, power: float, rows: int, missing: int, rank: int) -> None:
+    """Of either side of X; factors beyond the rank are zero, as in a fit."""
+    A, B, D, inverse_D, root_w = sides(rows, missing)
+    A[:, rank:] = B[:, rank:] = 0
+    T = map_of(A.astype(dtype), B.astype(dtype), D.astype(dtype), root_w.astype(dtype), power)
+    assert T.shape == (6, 6)
+    assert not T[:, rank:].any()
+    F = (A @ T).astype(dtype)
+    assert_close(F @ F.T, smoother_of(A, B, D, inverse_D, root_w, power, rank), dtype)
+
+
+@pytest.mark.parametrize("power", [0, 0.25, 0.5, 1])
+@pytest.mark.parametrize("rows", [12, 20])
+@pytest.mark.parametrize("dependent", ["A", "B", "both"])
+def test_feature_map_where_factors_depend_on_one_another(power: float, rows: int, dependent: str) -> None:
+    for seed in range(100):
+        A, B, D, inverse_D, root_w = sides(rows, 3, seed)
+        for name, side in (("A", A), ("B", B)):
+            if dependent in (name, "both"):
+                side[:, 4:] = side[:, :2] + side[:, 2:4]
+        T = map_of(A, B, D, root_w, power)
+        F = A @ T
+        assert_close(F @ F.T, smoother_of(A, B, D, inverse_D, root_w, power, 4))
+        assert not T[:, 4:].any()
+
+
+@pytest.mark.parametrize("rows", [1, GRAM_ROWS, GRAM_ROWS + 1, 2 * GRAM_ROWS + 5])
+def test_weighted_gram(rows: int) -> None:
+    rng = np.random.default_rng(16)
+    A, root = rng.normal(size=(rows, 3)), rng.uniform(0.5, 2, size=rows)
+    assert_close(weighted_gram(A, root), np.einsum("ij,i,ik->jk", A, root**2, A))
 
 
 @pytest.mark.parametrize("rank", [40, 8])

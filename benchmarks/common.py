@@ -1,0 +1,82 @@
+"""What the benchmarks share: clocks, the peers, plots, and where results go."""
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from implicit.als import AlternatingLeastSquares
+from matplotlib import pyplot as plt
+from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
+
+mpl.use("agg")
+DATA = Path(__file__).parents[2] / "shared" / "data"
+RESULTS = Path(__file__).parent / "results"
+COLOURS = {"LinRFM": "#0b6e4f", "implicit ALS": "#c8553d", "irspack iALS": "#3d5a80", "matrix product": "#777777"}
+
+
+def median_seconds(work: Callable[[], Any], repeats: int) -> float:
+    """Return the median time of ``work``, in seconds."""
+    taken = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - begun)
+    return statistics.median(taken)
+
+
+def als(factors: int, regularization: float = 10.0, alpha: float = 20.0, iterations: int = 15) -> Any:
+    """Return implicit's ALS, seeded; fit it within ``threadpool_limits(1, "blas")``, as it asks for itself."""
+    return AlternatingLeastSquares(
+        factors, regularization=regularization, alpha=alpha, iterations=iterations, random_state=0
+    )
+
+
+def fit_als(model: Any, data: csr_matrix, **options: Any) -> None:
+    with threadpool_limits(1, "blas"):
+        model.fit(data, show_progress=False, **options)
+
+
+def irspack_epochs(data: csr_matrix, factors: int, alpha0: float, reg: float, epochs: int) -> Iterator[Any]:
+    """Fit irspack's iALS by conjugate gradients, its default, on two threads; yield it after each epoch."""
+    from irspack import IALSRecommender
+
+    model = IALSRecommender(data, n_components=factors, alpha0=alpha0, reg=reg, train_epochs=epochs, n_threads=2)
+    model.start_learning()
+    for _ in range(epochs):
+        model.run_epoch()
+        yield model
+
+
+def spread(n_users: int, n_items: int, n_interactions: int, seed: int = 0) -> csr_matrix:
+    """Draw interactions with log-normal activity and popularity, of the spreads of ``synthetic_movielens``.
+
+    Without tastes: for time and memory, in a hundredth of its time. Pairs drawn twice are one.
+    """
+    generator = np.random.default_rng(seed)
+    activity = np.exp(generator.normal(0, 0.95, n_users))
+    users = np.repeat(
+        np.arange(n_users, dtype=np.int32), np.ceil(activity / activity.sum() * n_interactions).astype(int)
+    )
+    popularity = np.cumsum(np.exp(generator.normal(0, 2.0, n_items)))
+    items = np.searchsorted(popularity, popularity[-1] * generator.random(len(users))).astype(np.int32)
+    data = csr_matrix((np.ones(len(users), dtype=np.float32), (users, items)), shape=(n_users, n_items))
+    data.sum_duplicates()
+    data.data[:] = 1
+    return data
+
+
+def write(name: str, result: Any) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def save_plot(name: str, figure: Any) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    figure.savefig(RESULTS / f"{name}.png", dpi=110, bbox_inches="tight")
+    plt.close(figure)

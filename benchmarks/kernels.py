@@ -1,0 +1,117 @@
+"""What the hot kernels reach of what one core can do, beside a matrix product, a copy, and BLAS's gemv.
+
+Operations are those that the arithmetic needs; bytes are those of the rows that are gathered (and, in gram_product,
+added to), each time that they are, from whichever cache they come. ``solve_rows`` alternates a product with the rows of
+one user and one with their transpose, which is what BLAS's gemv does with a matrix that lies in the cache already: that
+is its physical limit, since every user has a matrix of its own.
+"""
+
+import argparse
+
+import numpy as np
+from common import COLOURS, median_seconds, save_plot, spread, write
+from matplotlib import pyplot as plt
+from scipy.linalg import blas
+
+from rfm_recsys import LinRFM, kernels
+from rfm_recsys.completion import csr_arrays, solve_users, threads
+from rfm_recsys.kernels import Floats, Ints
+
+N_USERS, N_ITEMS, INTERACTIONS, ALPHA = 69_000, 13_000, 10_000_000, 7.0
+SAMPLE = 300  # users whose iterations are counted
+IN_CACHE = 512  # rows of the matrix for gemv: half of a 1 MB cache at 256 factors
+
+
+def iterations(rows: list[Ints], F: Floats) -> Ints:
+    """Count the iterations of conjugate gradients that each row's solve takes, as in ``kernels.solve_rows``."""
+    counts = []
+    for items in rows:
+        G = F[items]
+        r: Floats = ALPHA * G.sum(axis=0)
+        p = r
+        square = float(r @ r)
+        enough = square * (kernels.RESIDUAL * np.finfo(F.dtype).eps) ** 2
+        count = 0
+        while square > enough:
+            q = p + (ALPHA - 1) * (G.T @ (G @ p))
+            r = r - square / float(p @ q) * q
+            before, square = square, float(r @ r)
+            p = r + square / before * p
+            count += 1
+        counts.append(count)
+    return np.array(counts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    data = spread(N_USERS, N_ITEMS, INTERACTIONS)
+    indptr, indices, ones = csr_arrays(data)
+    lengths = np.diff(indptr).astype(float)
+    generator = np.random.default_rng(0)
+    results = []
+    with threads(1):
+        square = generator.standard_normal((2000, 2000), dtype=np.float32)
+        product = 2 * 2000**3 / median_seconds(lambda: square @ square, arguments.repeats) / 1e9
+        source = np.ones(50_000_000, dtype=np.float32)
+        target = np.ones_like(source)
+        copy = 2 * source.nbytes / median_seconds(lambda: np.copyto(target, source), arguments.repeats) / 1e9
+        print(f"one core: matrix product {product:.0f} GFLOP/s, copy {copy:.0f} GB/s")
+        for factors in (64, 256):
+            F = LinRFM(factors, alpha=ALPHA, num_threads=1).fit(data, show_progress=False).item_factors
+            confidence, lapack = ALPHA * ones, kernels.lapack_addresses(F.dtype)
+            solve = median_seconds(lambda: solve_users(indptr, indices, confidence, F, lapack), arguments.repeats)  # noqa: B023
+            some = generator.choice(N_USERS, SAMPLE, replace=False)
+            counted = iterations([indices[indptr[u] : indptr[u + 1]] for u in some], F)
+            passes = lengths.sum() * float(np.average(counted, weights=lengths[some]))
+            solve_rate = float(4 * passes + 2 * lengths.sum()) * factors / solve / 1e9
+            A = np.asfortranarray(generator.standard_normal((factors, IN_CACHE), dtype=np.float32))
+            p, t = np.ones(factors, dtype=np.float32), np.ones(IN_CACHE, dtype=np.float32)
+
+            def gemv(A: Floats = A, p: Floats = p, t: Floats = t) -> None:
+                for _ in range(200):
+                    blas.sgemv(1.0, A, p, trans=1)
+                    blas.sgemv(1.0, A, t)
+
+            gemv_rate = 200 * 4 * factors * IN_CACHE / median_seconds(gemv, arguments.repeats) / 1e9
+            width = (factors + 32 + kernels.COLUMNS - 1) // kernels.COLUMNS * kernels.COLUMNS
+            Q = generator.standard_normal((N_ITEMS, width), dtype=np.float32)
+            weight, scale, Z = np.ones(N_USERS, dtype=np.float32), np.ones(N_ITEMS, dtype=np.float32), np.empty_like(Q)
+            gram = median_seconds(
+                lambda: kernels.gram_product(indptr, indices, ones, weight, scale, Q, Z),  # noqa: B023
+                arguments.repeats,
+            )
+            gram_rate = float(4 * lengths.sum()) * width / gram / 1e9
+            row = {
+                "factors": factors,
+                "matrix product GFLOP/s": product,
+                "copy GB/s": copy,
+                "gemv in cache GFLOP/s": gemv_rate,
+                "iterations of conjugate gradients": float(np.average(counted, weights=lengths[some])),
+                "solve_rows GFLOP/s": solve_rate,
+                "solve_rows GB/s": solve_rate,  # 4 operations on each number of 4 bytes
+                "gram_product GFLOP/s": gram_rate,
+                "gram_product GB/s": gram_rate * 3,  # read twice and written once: 12 bytes for 4 operations
+                "solve_rows / gemv": solve_rate / gemv_rate,
+                "gram_product GB/s / copy": gram_rate * 3 / copy,
+            }
+            results.append(row)
+            print(row, flush=True)
+    write("kernels", results)
+    names = ["solve_rows", "gram_product", "gemv in cache", "matrix product"]
+    figure, axes = plt.subplots(figsize=(7, 3.5))
+    for k, row in enumerate(results):
+        places = [i + 0.4 * k for i in range(len(names))]
+        colour = [COLOURS["LinRFM"]] * 2 + [COLOURS["matrix product"]] * 2
+        bars = axes.bar(places, [row[f"{name} GFLOP/s"] for name in names], 0.37, color=colour, alpha=0.55 + 0.45 * k)
+        axes.bar_label(bars, [f"{row[f'{name} GFLOP/s']:.0f}\n{row['factors']} f." for name in names], fontsize=8)
+    axes.set_xticks([i + 0.2 for i in range(len(names))], names)
+    axes.set(ylabel="GFLOP/s, one core", title="Kernels and what bounds them")
+    axes.margins(y=0.15)
+    axes.spines[["top", "right"]].set_visible(False)
+    save_plot("kernels", figure)
+
+
+if __name__ == "__main__":
+    main()

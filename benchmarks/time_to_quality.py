@@ -1,0 +1,207 @@
+"""How long until a model of a given quality: LinRFM, implicit's ALS and irspack's iALS, each over its own grid.
+
+Gowalla, N@20 on the validation items of the LightGCN split; ML-1M, N@100 on the validation users of the ready split.
+Every model runs over factors, iterations and a few settings that searches had found good for it; a point is one fit,
+its time without the time of the evaluations, median of several fits. A front is what no faster fit of that model beats.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from common import COLOURS, DATA, als, fit_als, irspack_epochs, save_plot, write
+from matplotlib import pyplot as plt
+from scipy.sparse import csr_matrix, load_npz
+from tqdm import tqdm
+
+from rfm_recsys import LinRFM
+from rfm_recsys.datasets import read_lightgcn
+from rfm_recsys.evaluation import Fold, evaluate, mean_over_users
+
+Point = dict[str, Any]
+AT = (1, 2, 3, 5, 7, 10, 15)  # iterations of the peers after which quality is measured
+FACTORS = (32, 64, 128, 256, 512)
+LINRFM = {
+    "gowalla": [
+        {},
+        {"alpha": 20, "regularization": 3, "power": 0.25, "item_norm": 1, "user_norm": 1},
+        {"alpha": 40, "regularization": 3, "power": 0.25, "item_norm": 1, "user_norm": 1},
+    ],
+    "ml-1m": [{}, {"alpha": 4, "regularization": 8}, {"alpha": 2, "regularization": 5, "power": 0.5}],
+}
+ALS = {
+    "gowalla": [{"alpha": 20, "regularization": 10}, {"alpha": 40, "regularization": 10}],
+    "ml-1m": [{"alpha": 5, "regularization": r} for r in (10, 30, 55)],
+}
+IRSPACK = {
+    "gowalla": [{"alpha0": 0.02, "reg": 0.003}, {"alpha0": 0.05, "reg": 0.003}],
+    "ml-1m": [{"alpha0": a, "reg": r} for a, r in ((0.3, 0.003), (0.2, 0.005), (0.3, 0.006))],
+}
+
+
+class Task:
+    """A data set with its fold and its metric; quality is that of factors, whatever model they come from."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        if name == "gowalla":
+            self.train, target = read_lightgcn(*(DATA / name / f"{part}.txt" for part in ("train", "valid")))
+            self.users, self.fold_in, self.target = None, self.train, target
+            self.metric, self.depth = "ndcg@20", 20
+        else:
+            self.train, self.fold_in, self.target = (
+                load_npz(DATA / name / "strong" / f"{part}.npz") for part in ("train", "valid_in", "valid_out")
+            )
+            self.users = np.arange(self.fold_in.shape[0])
+            self.metric, self.depth = "ndcg@100", 100
+        self.train.data[:] = 1
+
+    def quality(self, user_factors: Any, item_factors: Any) -> float:
+        model = LinRFM(item_factors.shape[1])
+        model.user_factors, model.item_factors = np.asarray(user_factors), np.asarray(item_factors)
+        users = np.flatnonzero(np.diff(self.target.indptr))
+        fold = Fold(self.train, users, self.fold_in[users], self.target[users], known=True)
+        values, _ = evaluate(model, fold, [self.depth])
+        return mean_over_users(values[self.metric])
+
+
+def lin_rfm(task: Task, factors: int, settings: dict[str, Any]) -> Iterator[tuple[int, float, float]]:
+    for rounds in (1, 2, 3):
+        model = LinRFM(factors, **{**settings, "iterations": rounds})
+        begun = time.perf_counter()
+        model.fit(task.train, show_progress=False)
+        seconds = time.perf_counter() - begun
+        users = model.user_factors if task.users is None else model.recalculate_user(task.users, task.fold_in)
+        yield rounds, seconds, task.quality(users, model.item_factors)
+
+
+def peer_als(task: Task, factors: int, settings: dict[str, Any]) -> Iterator[tuple[int, float, float]]:
+    points, outside, begun = [], 0.0, time.perf_counter()
+    model = als(factors, **settings)
+
+    def measure(iteration: int, elapsed: float, loss: float | None) -> None:
+        nonlocal outside
+        now = time.perf_counter()
+        if iteration + 1 in AT:
+            model._YtY = None  # implicit keeps it from the first fold-in on, whatever becomes of the factors
+            users = model.user_factors if task.users is None else model.recalculate_user(task.users, task.fold_in)
+            points.append((iteration + 1, now - begun - outside, task.quality(users, model.item_factors)))
+        outside += time.perf_counter() - now
+
+    fit_als(model, task.train, callback=measure)
+    yield from points
+
+
+def peer_irspack(task: Task, factors: int, settings: dict[str, Any]) -> Iterator[tuple[int, float, float]]:
+    outside, begun = 0.0, time.perf_counter()
+    for epoch, model in enumerate(irspack_epochs(task.train, factors, epochs=max(AT), **settings), 1):
+        now = time.perf_counter()
+        if epoch in AT:
+            if task.users is None:
+                users = model.get_user_embedding()
+            else:
+                users = model.compute_user_embedding(csr_matrix(task.fold_in, dtype=np.float64))
+            yield epoch, now - begun - outside, task.quality(users, model.get_item_embedding())
+        outside += time.perf_counter() - now
+
+
+def run(task: Task, repeats: int) -> list[Point]:
+    models: list[tuple[str, Callable[..., Any], Any]] = [
+        ("LinRFM", lin_rfm, LINRFM),
+        ("implicit ALS", peer_als, ALS),
+        ("irspack iALS", peer_irspack, IRSPACK),
+    ]
+    list(lin_rfm(task, 16, {}))  # compiles
+    points: list[Point] = []
+    jobs = [(m, f, s) for m in models for f in FACTORS for s in m[2][task.name]]
+    for (name, fit, _), factors, settings in tqdm(jobs, desc=task.name):
+        runs = [list(fit(task, factors, settings)) for _ in range(repeats)]
+        for same in zip(*runs, strict=True):
+            iterations, _, quality = same[0]
+            seconds = float(np.median([run[1] for run in same]))
+            points.append(
+                {
+                    "model": name,
+                    "factors": factors,
+                    "iterations": iterations,
+                    **settings,
+                    "seconds": seconds,
+                    "quality": quality,
+                }
+            )
+    return points
+
+
+def front(points: list[Point], model: str) -> list[Point]:
+    best: list[Point] = []
+    for point in sorted((p for p in points if p["model"] == model), key=lambda p: p["seconds"]):
+        if not best or point["quality"] > best[-1]["quality"]:
+            best.append(point)
+    return best
+
+
+def reached(points: list[Point], quality: float) -> float | None:
+    return min((p["seconds"] for p in points if p["quality"] >= quality), default=None)
+
+
+def summarise(task: Task, points: list[Point]) -> dict[str, Any]:
+    fronts = {model: front(points, model) for model in ("LinRFM", "implicit ALS", "irspack iALS")}
+    goal = fronts["implicit ALS"][-1]
+    ours = reached(fronts["LinRFM"], goal["quality"])
+    below = [
+        p for p in fronts["implicit ALS"] if not (t := reached(fronts["LinRFM"], p["quality"])) or t > p["seconds"]
+    ]
+    summary: dict[str, Any] = {
+        "data": task.name,
+        "metric": task.metric,
+        "best of ALS": goal,
+        "seconds of LinRFM to reach it": ours,
+        "ratio": ours and ours / goal["seconds"],
+        "points of ALS's front that LinRFM's front is below": below,
+        "best at equal factors": {
+            str(f): {m: max(p["quality"] for p in points if p["model"] == m and p["factors"] == f) for m in fronts}
+            for f in FACTORS
+        },
+        "best": {model: found[-1] for model, found in fronts.items()},
+    }
+    figure, axes = plt.subplots(figsize=(7, 4.5))
+    for model, found in fronts.items():
+        every = [p for p in points if p["model"] == model]
+        axes.scatter(
+            [p["seconds"] for p in every], [p["quality"] for p in every], s=9, alpha=0.35, color=COLOURS[model]
+        )
+        axes.step(
+            [p["seconds"] for p in found],
+            [p["quality"] for p in found],
+            where="post",
+            label=model,
+            color=COLOURS[model],
+        )
+    axes.axhline(goal["quality"], color="#999999", linewidth=0.8, linestyle=":")
+    low = min(p["quality"] for p in points if p["model"] == "LinRFM")
+    axes.set(xscale="log", xlabel="fit time (s), log scale", ylabel=task.metric, title=f"{task.name}: time to quality")
+    axes.set_ylim(bottom=low - 0.02 * abs(low))
+    axes.legend(frameon=False, loc="lower right")
+    axes.spines[["top", "right"]].set_visible(False)
+    save_plot(f"time_to_quality_{task.name}", figure)
+    return summary
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", nargs="*", default=["ml-1m", "gowalla"], choices=["ml-1m", "gowalla"])
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    for name in arguments.data:
+        task = Task(name)
+        points = run(task, arguments.repeats)
+        summary = summarise(task, points)
+        write(f"time_to_quality_{name}", {"summary": summary, "repeats": arguments.repeats, "points": points})
+        for key, value in summary.items():
+            print(f"{key}: {value}")
+
+
+if __name__ == "__main__":
+    main()
