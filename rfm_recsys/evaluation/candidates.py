@@ -82,9 +82,9 @@ CANDIDATES = {
             LinRFM,
             {
                 "factors": _FACTORS,
-                "regularization": FloatDistribution(2, 30, log=True),
+                "regularization": FloatDistribution(1, 30, log=True),
                 "alpha": FloatDistribution(1, 50, log=True),
-                "iterations": IntDistribution(1, 4),
+                "iterations": IntDistribution(1, 3),
                 "power": FloatDistribution(0.2, 0.6),
                 "item_norm": FloatDistribution(0.4, 1.2),
                 "user_norm": FloatDistribution(0.2, 1.0),
