@@ -36,7 +36,7 @@ def status(name: str) -> int:
 
 
 def measure(model: str, n_users: int, n_items: int, n_interactions: int, factors: int) -> dict[str, Any]:
-    """Fit in this process, which has compiled and imported all before; seconds are the best of three, or of one."""
+    """Fit in this process, which has compiled and imported all before; seconds are the median of three, or of one."""
     data = spread(n_users, n_items, n_interactions)
 
     def fit(rows: Any) -> None:
@@ -74,13 +74,14 @@ def exponent(sizes: list[float], values: list[float]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--factors", type=int, default=64)
+    parser.add_argument("--most", type=int, default=max(INTERACTIONS), help="interactions to go up to")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         print(json.dumps(measure(**json.loads(arguments.one))))
         return
     rows = []
-    for n in tqdm(INTERACTIONS, desc="together"):
+    for n in tqdm([n for n in INTERACTIONS if n <= arguments.most], desc="together"):
         sizes = {"n_users": n // PER_USER, "n_items": n // PER_ITEM, "n_interactions": n, "factors": arguments.factors}
         ours, theirs = in_process("LinRFM", **sizes), in_process("ALS", **sizes)
         rows.append({**sizes, **ours, "implicit MiB": theirs["MiB"], "memory ratio": ours["MiB"] / theirs["MiB"]})
