@@ -35,7 +35,8 @@ from rfm_recsys.evaluation.fitting import FittingProcess
 METRIC, DEPTH = "ndcg@100", 100
 
 
-# What searches of 40 trials on the validation users found best; the full form's are better than what its search found.
+# What searches of 40 trials on the validation users found best, when the second round was not yet two-sided; the full
+# form's are better than what its search found.
 # It wants popular items weighted up, unlike the low-rank form.
 NAMES = ("regularization", "alpha", "iterations", "power", "item_norm", "user_norm")
 FOUND = {
