@@ -76,6 +76,25 @@ def write(name: str, result: Any) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
+def bars(name: str, rows: list[dict[str, Any]], title: str) -> None:
+    """Plot the ``seconds`` of each row, one of whose bars is a model's, under the row's ``factors``."""
+    figure, axes = plt.subplots(figsize=(7, 4))
+    for k, model in enumerate(rows[0]["seconds"]):
+        places = [i + 0.27 * (k - 1) for i in range(len(rows))]
+        drawn = axes.bar(places, [row["seconds"][model] for row in rows], 0.25, label=model, color=COLOURS[model])
+        axes.bar_label(drawn, fmt="%.3g", fontsize=8)
+    axes.set_xticks(range(len(rows)), [f"{row['factors']} factors" for row in rows])
+    axes.set(ylabel="time (s)", title=title)
+    axes.legend(frameon=False, loc="upper left")
+    axes.spines[["top", "right"]].set_visible(False)
+    save_plot(name, figure)
+
+
+def against(seconds: dict[str, float]) -> dict[str, float]:
+    """Return the ratio of LinRFM's time to each other one."""
+    return {name: seconds["LinRFM"] / taken for name, taken in seconds.items() if name != "LinRFM"}
+
+
 def save_plot(name: str, figure: Any) -> None:
     RESULTS.mkdir(exist_ok=True)
     figure.savefig(RESULTS / f"{name}.png", dpi=110, bbox_inches="tight")

@@ -6,11 +6,12 @@ LinRFM's are whole fits. A peer's is its median iteration, times their number: n
 import argparse
 import statistics
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from common import COLOURS, als, fit_als, irspack_epochs, median_seconds, save_plot, write
-from matplotlib import pyplot as plt
+from common import against, als, bars, fit_als, irspack_epochs, median_seconds, write
 from scipy.sparse import csr_matrix, load_npz, save_npz
 
 from rfm_recsys import LinRFM
@@ -53,30 +54,17 @@ def main() -> None:
     arguments = parser.parse_args()
     data = generated(arguments.cache)
     LinRFM(8).fit(data[:1000], show_progress=False)  # compiles
-    rows = []
+    rows: list[dict[str, Any]] = []
     for factors in arguments.factors:
         seconds = {
-            "LinRFM": median_seconds(
-                lambda f=factors: LinRFM(f).fit(data, show_progress=False),  # type: ignore[misc]
-                arguments.repeats,
-            ),
+            "LinRFM": median_seconds(partial(LinRFM(factors).fit, data, show_progress=False), arguments.repeats),
             "implicit ALS": 15 * als_iteration(data, factors, arguments.repeats),
             "irspack iALS": 16 * irspack_epoch(data, factors, arguments.repeats),
         }
-        ratios = {peer: seconds["LinRFM"] / seconds[peer] for peer in ("implicit ALS", "irspack iALS")}
-        rows.append({"factors": factors, "seconds": seconds, "LinRFM / peer": ratios})
+        rows.append({"factors": factors, "seconds": seconds, "LinRFM / peer": against(seconds)})
         print(rows[-1], flush=True)
     write("fit_time", {"shape": SHAPE, "repeats": arguments.repeats, "rows": rows})
-    figure, axes = plt.subplots(figsize=(7, 4))
-    for k, name in enumerate(("LinRFM", "implicit ALS", "irspack iALS")):
-        places = [i + 0.27 * (k - 1) for i in range(len(rows))]
-        bars = axes.bar(places, [row["seconds"][name] for row in rows], 0.25, label=name, color=COLOURS[name])
-        axes.bar_label(bars, fmt="%.3g", fontsize=8)
-    axes.set_xticks(range(len(rows)), [f"{row['factors']} factors" for row in rows])
-    axes.set(ylabel="fit time (s)", title="20 million interactions, 138,493 users, 26,744 items, 2 cores")
-    axes.legend(frameon=False, loc="upper left")
-    axes.spines[["top", "right"]].set_visible(False)
-    save_plot("fit_time", figure)
+    bars("fit_time", rows, "20 million interactions, 138,493 users, 26,744 items, 2 cores")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Ten items for each of 10,000 users, filtering on: LinRFM, implicit on the same factors, the bare matrix product."""
 
 import argparse
+from functools import partial
 from typing import Any
 
 import numpy as np
-from common import COLOURS, als, median_seconds, save_plot, spread, write
-from matplotlib import pyplot as plt
+from common import against, als, bars, median_seconds, spread, write
 from threadpoolctl import threadpool_limits
 
 from rfm_recsys import LinRFM
@@ -36,24 +36,14 @@ def main() -> None:
 
         ours.recommend(asked, rows)
         seconds = {
-            "LinRFM": median_seconds(lambda m=ours: m.recommend(asked, rows), arguments.repeats),  # type: ignore[misc]
+            "LinRFM": median_seconds(partial(ours.recommend, asked, rows), arguments.repeats),
             "implicit ALS": median_seconds(implicit, arguments.repeats),
             "matrix product": median_seconds(bare, arguments.repeats),
         }
-        ratios = {peer: seconds["LinRFM"] / seconds[peer] for peer in ("implicit ALS", "matrix product")}
-        results.append({"factors": factors, "seconds": seconds, "LinRFM / peer": ratios})
+        results.append({"factors": factors, "seconds": seconds, "LinRFM / peer": against(seconds)})
         print(results[-1], flush=True)
     write("recommend", {"shape": [USERS, ITEMS], "users": ASKED, "N": 10, "rows": results})
-    figure, axes = plt.subplots(figsize=(7, 4))
-    for k, name in enumerate(("LinRFM", "implicit ALS", "matrix product")):
-        places = [i + 0.27 * (k - 1) for i in range(len(results))]
-        bars = axes.bar(places, [row["seconds"][name] for row in results], 0.25, label=name, color=COLOURS[name])
-        axes.bar_label(bars, fmt="%.2f", fontsize=8)
-    axes.set_xticks(range(len(results)), [f"{row['factors']} factors" for row in results])
-    axes.set(ylabel="time (s)", title=f"10 of {ITEMS:,} items for each of {ASKED:,} users, 2 cores")
-    axes.legend(frameon=False, loc="upper left")
-    axes.spines[["top", "right"]].set_visible(False)
-    save_plot("recommend", figure)
+    bars("recommend", results, f"10 of {ITEMS:,} items for each of {ASKED:,} users, 2 cores")
 
 
 if __name__ == "__main__":

@@ -183,7 +183,7 @@ class FullUserBlock(_Block):
 
 
 def low_rank_memory(shape: tuple[int, int], nnz: int, factors: int, itemsize: int) -> int:
-    """Return the bytes that a fit in the low-rank form takes at most, beyond the interactions that it is given."""
+    """Return the bytes, to some per cent, that a low-rank fit takes beyond the interactions that it is given."""
     n_users, n_items = shape
     width = min(factors + OVERSAMPLING, n_users, n_items)
     workers = int(numba.get_num_threads())
