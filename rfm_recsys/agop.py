@@ -11,7 +11,7 @@ import numpy as np
 import scipy.linalg
 
 from rfm_recsys.errors import DataError
-from rfm_recsys.kernels import Floats, dense_gram, dense_product
+from rfm_recsys.kernels import Floats, dense_product, lapack_addresses, symmetric_product
 
 GRAM_ROWS = 16_384  # rows that weighted_gram holds twice
 
@@ -21,6 +21,12 @@ def multiply(A: Floats, B: Floats) -> Floats:
     out = np.empty((len(A), B.shape[1]), dtype=A.dtype)
     dense_product(np.ascontiguousarray(A), np.ascontiguousarray(B, dtype=A.dtype), out)
     return out
+
+
+def gram(A: Floats, B: Floats) -> Floats:
+    """Return ``A^T B``, which has to be symmetric."""
+    product: Floats = symmetric_product(lapack_addresses(A.dtype), np.ascontiguousarray(A), np.ascontiguousarray(B))
+    return product
 
 
 def _decomposed(decompose: Callable[..., Any], matrix: Floats, **options: Any) -> Any:
@@ -37,13 +43,13 @@ def _out_of_range(reason: str) -> DataError:
     )
 
 
-def top_eigenpairs(product: Callable[[Floats], Floats], start: Floats, passes: int) -> tuple[Floats, Floats]:
+def top_eigenpairs(product: Callable[[Floats], Floats], start: Floats, passes: int) -> tuple[Floats, Floats, Floats]:
     """Approximate the leading eigenpairs of a positive semidefinite G that is only known by its products.
 
-    Block power iteration, each pass of which ends in the best approximation of G that its block allows: with
-    ``Z = G Q``, the Nystrom-like form ``Z (Q^T Z)^-1 Z^T``, whose eigenpairs come from two small matrices. No
-    pass needs its block to be orthonormal, so none is spent on a QR decomposition (Halko, Martinsson and Tropp 2011,
-    section 5.5).
+    Block power iteration that ends in the best approximation of G that its block allows: with ``Z = G Q``, the Nystrom
+    form ``Z (Q^T Z)^-1 Z^T``, whose eigenpairs come from two small matrices. Nor is a QR decomposition spent on the
+    passes before: ``Z P H^(-1/2)``, where ``Q^T Z = P H P^T``, is the square root of G times orthonormal columns
+    (Halko, Martinsson and Tropp 2011, section 5.5).
 
     Parameters
     ----------
@@ -57,39 +63,45 @@ def top_eigenpairs(product: Callable[[Floats], Floats], start: Floats, passes: i
     Returns
     -------
     values : float64 array, shape (r,), descending, positive; ``r <= b`` where G has a lower rank
-    vectors : array, shape (n, r), orthonormal
+    Z, T : arrays, shape (n, b) and (b, r)
+        The eigenvectors, orthonormal, are ``Z T``.
     """
     Q = start
     del start  # two blocks at a time are enough
-    values: Floats = np.empty(0)
-    for _ in range(passes):
+    for _ in range(passes - 1):
         Z = product(Q)
-        values, rotation = _nystrom(dense_gram(Q, Z), dense_gram(Z, Z))
+        QZ = gram(Q, Z)
         del Q
-        Q = multiply(Z, rotation)
-    return values, Q
+        whitening = _whitening(QZ)
+        whitening *= len(Z) / np.sqrt(np.trace(QZ) / len(QZ))  # entries of about 1, however small or large G is
+        Q = multiply(Z, whitening)
+    Z = product(Q)
+    whitening = _whitening(gram(Q, Z))
+    del Q
+    values, T = _decomposed(scipy.linalg.eigh, whitening.T @ gram(Z, Z).astype(np.float64) @ whitening)
+    keep = values > values.max() * np.finfo(Z.dtype).eps
+    values, T = values[keep][::-1], T[:, keep][:, ::-1]
+    return values, Z, whitening @ (T / np.sqrt(values))
 
 
-def _nystrom(QZ: Floats, ZZ: Floats) -> tuple[Floats, Floats]:
-    """Return the eigenvalues of ``Z (Q^T Z)^-1 Z^T`` and the T that makes its eigenvectors ``Z T``."""
-    tolerance = np.finfo(ZZ.dtype).eps
-    norms = np.sqrt(np.diag(ZZ).astype(np.float64))
-    inverse = np.divide(1, norms, out=np.zeros_like(norms), where=norms > norms.max(initial=0) * tolerance**2)
-    H = QZ * inverse * inverse[:, None]
-    h, P = _decomposed(scipy.linalg.eigh, (H + H.T) / 2)
-    keep = h > h.max(initial=0) * tolerance
-    whiten = inverse[:, None] * P[:, keep] / np.sqrt(h[keep])  # Z whiten = G^(1/2) times orthonormal columns
-    M = whiten.T @ ZZ.astype(np.float64) @ whiten
-    values, T = _decomposed(scipy.linalg.eigh, (M + M.T) / 2)
-    values, T = values[::-1], T[:, ::-1]
-    keep = values > values.max(initial=0) * tolerance
+def _whitening(QZ: Floats) -> Floats:
+    """Return the B, float64, for which ``B^T (Q^T Z) B`` is the identity, without what is lost to rounding."""
+    tolerance = float(np.finfo(QZ.dtype).eps)
+    H = QZ.astype(np.float64)
+    diagonal = np.diag(H)
+    scale = np.zeros(len(H))
+    used = diagonal > diagonal.max() * tolerance**2
+    scale[used] = 1 / np.sqrt(diagonal[used])
+    h, P = _decomposed(scipy.linalg.eigh, scale[:, None] * H * scale)
+    keep = h > max(h.max(), 0) * tolerance
     if not keep.any():
         raise _out_of_range("all eigenvalues vanish")
-    return values[keep], whiten @ (T[:, keep] / np.sqrt(values[keep]))
+    whitening: Floats = scale[:, None] * (P[:, keep] / np.sqrt(h[keep]))
+    return whitening
 
 
 def low_rank_factor(
-    values: Floats, vectors: Floats, inverse_scale: Floats, power: float, penalty: float, n_factors: int
+    values: Floats, Z: Floats, T: Floats, inverse_scale: Floats, power: float, penalty: float, n_factors: int
 ) -> Floats:
     """Return F with ``S = F F^T`` for the low-rank form.
 
@@ -98,8 +110,8 @@ def low_rank_factor(
 
     Parameters
     ----------
-    values, vectors : arrays, shape (r,) and (items, r)
-        Eigenpairs of G, of which the first ``n_factors`` are taken; the vectors are overwritten.
+    values, Z, T : arrays, shape (r,), (items, b) and (b, r)
+        Eigenpairs of G, of which the first ``n_factors`` are taken; the vectors are ``Z T``, and Z is overwritten.
     inverse_scale : array, shape (items,)
         The diagonal of ``D^-1``; zero for an item that nobody has, which then does not count as an item.
     power, penalty : float
@@ -107,13 +119,14 @@ def low_rank_factor(
     n_factors : int
         Columns of the result; those beyond r are zero.
     """
-    values = values[:n_factors]
-    rank = len(values)
-    vectors *= inverse_scale[:, None]
-    gram = dense_gram(vectors, vectors)[:rank, :rank]
-    T = np.zeros((vectors.shape[1], n_factors))
-    T[:rank, :rank] = _prior_factor(values, gram, int(np.count_nonzero(inverse_scale)), power, penalty)
-    return multiply(vectors, T)
+    values, T = values[:n_factors], T[:, :n_factors]
+    Z *= inverse_scale[:, None]
+    L = _prior_factor(
+        values, T.T @ gram(Z, Z).astype(np.float64) @ T, int(np.count_nonzero(inverse_scale)), power, penalty
+    )
+    columns = np.zeros((Z.shape[1], n_factors))
+    columns[:, : len(values)] = T @ L
+    return multiply(Z, columns)
 
 
 def weighted_gram(A: Floats, root: Floats) -> Floats:
@@ -121,12 +134,12 @@ def weighted_gram(A: Floats, root: Floats) -> Floats:
     total = np.zeros((A.shape[1], A.shape[1]), dtype=A.dtype)
     for first in range(0, len(A), GRAM_ROWS):
         weighted = A[first : first + GRAM_ROWS] * root[first : first + GRAM_ROWS, None]
-        total += dense_gram(weighted, weighted)
+        total += gram(weighted, weighted)
     return total
 
 
 def feature_map(
-    gram: Floats, weighted_gram: Floats, other_gram: Floats, n_active: int, power: float, penalty: float
+    own_gram: Floats, weighted_gram: Floats, other_gram: Floats, n_active: int, power: float, penalty: float
 ) -> Floats:
     """Return T, shape (factors, factors), such that ``F = A T`` is the factor of S for the side of A in ``X = A B^T``.
 
@@ -136,14 +149,14 @@ def feature_map(
 
     Parameters
     ----------
-    gram, weighted_gram, other_gram : arrays, shape (factors, factors)
+    own_gram, weighted_gram, other_gram : arrays, shape (factors, factors)
         ``A^T A``, ``A^T D^2 A`` and ``B^T W B``.
     n_active : int
         Number of rows of A that are in use.
     power, penalty : float
         As in :func:`low_rank_factor`. Columns of T beyond the rank of X are zero.
     """
-    tolerance = 8 * float(np.finfo(gram.dtype).eps)  # rounding leaves the Gram matrices some eps of their largest
+    tolerance = 8 * float(np.finfo(own_gram.dtype).eps)  # rounding leaves the Gram matrices some eps of their largest
     half = _root(other_gram.astype(np.float64), tolerance)
     values, P = _decomposed(scipy.linalg.eigh, half.T @ weighted_gram.astype(np.float64) @ half)
     keep = values > values.max(initial=0) * tolerance
@@ -151,8 +164,8 @@ def feature_map(
         raise _out_of_range("all eigenvalues vanish")
     values, P = values[keep][::-1], P[:, keep][:, ::-1]
     basis = half @ (P / np.sqrt(values))  # D A basis are the eigenvectors
-    T = np.zeros(gram.shape)
-    T[:, : len(values)] = basis @ _prior_factor(values, basis.T @ gram @ basis, n_active, power, penalty)
+    T = np.zeros(own_gram.shape)
+    T[:, : len(values)] = basis @ _prior_factor(values, basis.T @ own_gram @ basis, n_active, power, penalty)
     return T
 
 
@@ -164,12 +177,12 @@ def _root(matrix: Floats, tolerance: float) -> Floats:
     return root
 
 
-def _prior_factor(values: Floats, gram: Floats, n_active: int, power: float, penalty: float) -> Floats:
-    """Return the L of :func:`low_rank_factor`, for ``gram = V^T D^-2 V``; float64, shape (r, r)."""
+def _prior_factor(values: Floats, basis_gram: Floats, n_active: int, power: float, penalty: float) -> Floats:
+    """Return the L of :func:`low_rank_factor`, for ``basis_gram = V^T D^-2 V``; float64, shape (r, r)."""
     E = (values / values.max()) ** (2 * power)
     root = np.sqrt(E * (n_active / E.sum()))
-    # L = E^(1/2) (penalty I + E^(1/2) gram E^(1/2))^(-1/2): no division, so eigenvalues may underflow
-    M = root[:, None] * gram.astype(np.float64) * root
+    # L = E^(1/2) (penalty I + E^(1/2) basis_gram E^(1/2))^(-1/2): no division, so eigenvalues may underflow
+    M = root[:, None] * basis_gram * root
     M[np.diag_indices(len(M))] += penalty
     cholesky = _decomposed(scipy.linalg.cholesky, M, lower=True)
     L: Floats = root[:, None] * scipy.linalg.solve_triangular(cholesky, np.eye(len(M)), lower=True).T

@@ -17,6 +17,7 @@ from threadpoolctl import ThreadpoolController
 from rfm_recsys import kernels
 from rfm_recsys.agop import (
     feature_map,
+    gram,
     low_rank_factor,
     multiply,
     reweighting,
@@ -125,7 +126,7 @@ class UserBlock(_Block):
 
     def grams(self) -> tuple[Floats, Floats]:
         """Return ``U^T U`` and ``U^T W U``, shape (factors, factors)."""
-        return kernels.dense_gram(self.U, self.U), weighted_gram(self.U, self.root_weight)
+        return gram(self.U, self.U), weighted_gram(self.U, self.root_weight)
 
     def solve_items(self, T: Floats) -> tuple[Floats, Floats]:
         """Solve every item for the users' features ``R = U T``; return V, shape (items, factors), and ``R^T W R``.
@@ -209,13 +210,10 @@ def low_rank_rounds(
     scale, inverse_scale = _start(users, settings)
     n_users, n_items = int(np.count_nonzero(users.user_counts)), int(np.count_nonzero(users.item_counts))
     width = min(factors + OVERSAMPLING, users.n_users, users.n_items)
-    values, vectors = top_eigenpairs(
-        partial(users.agop_product, scale),
-        generator.standard_normal((users.n_items, width), dtype=users.dtype.type),
-        PASSES,
-    )
-    F = low_rank_factor(values, vectors, inverse_scale, settings.power, settings.penalty, factors)
-    del vectors, users.E  # which round 1 alone needs
+    signs = 2 * generator.integers(2, size=(users.n_items, width), dtype=np.int8) - 1
+    values, Z, T = top_eigenpairs(partial(users.agop_product, scale), signs.astype(users.dtype), PASSES)
+    F = low_rank_factor(values, Z, T, inverse_scale, settings.power, settings.penalty, factors)
+    del Z, users.E  # which round 1 alone needs
     users.solve(F)
     del F
     yield
@@ -223,7 +221,7 @@ def low_rank_rounds(
         items_gram = weighted_gram(users.F, scale)
         T = feature_map(*users.grams(), items_gram, n_users, settings.power, settings.penalty)
         V, users_gram = users.solve_items(T)
-        V_grams = kernels.dense_gram(V, V), weighted_gram(V, scale)
+        V_grams = gram(V, V), weighted_gram(V, scale)
         T = feature_map(*V_grams, users_gram, n_items, settings.power, settings.penalty)
         V = multiply(V, T)
         users.solve(V)

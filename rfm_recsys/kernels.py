@@ -32,7 +32,8 @@ RESIDUAL = 8  # eps of the right-hand side: conjugate gradients to rounding
 MOST_ITERATIONS = 50  # of conjugate gradients: about the cost of a factorisation
 LONG_ROW = 32  # entries for each factor beyond which a row is factorised
 PRODUCT_ROWS = 512  # rows of a dense product that one task owns
-PARTIAL_ROWS, PARTIALS = 4096, 64  # a sum over rows: at least so many rows in a partial sum, at most so many of them
+PANEL, PANEL_ROWS = 128, 512  # of a symmetric product that are computed at a time, from the diagonal on
+PARTIAL_ROWS, PARTIALS = 2048, 64  # a sum over rows: at least so many rows in a partial sum, at most so many of them
 TOPK_USERS, TOPK_COLUMNS = 128, 2048  # scores that are held at a time: 1 MB, so that they stay in cache
 SCAN = 64  # scores that are compared with the worst of the best at a time
 TOPK_TASKS = 16  # that even a few users are dealt out to
@@ -49,12 +50,18 @@ try:
 except RuntimeError:  # neither this folder nor the user's can be written: every process compiles for itself
     CACHE = False
 
-_ROUTINES = (("cython_blas", "syrk"), ("cython_lapack", "potrf"), ("cython_lapack", "potrs"), ("cython_lapack", "gesv"))
-_SYRK, _POTRF, _POTRS, _GESV = range(4)
+_ROUTINES = (
+    ("cython_blas", "syrk"),
+    ("cython_blas", "gemm"),
+    ("cython_lapack", "potrf"),
+    ("cython_lapack", "potrs"),
+    ("cython_lapack", "gesv"),
+)
+_SYRK, _GEMM, _POTRF, _POTRS, _GESV = range(5)
 
 
 def lapack_addresses(dtype: np.dtype[Any]) -> Ints:
-    """Return the addresses of SciPy's syrk, potrf, potrs and gesv for ``dtype``, shape (4,), for this process only."""
+    """Return the addresses of SciPy's routines (``_ROUTINES``) for ``dtype``, for this process only."""
     prefix = {"float32": "s", "float64": "d"}[np.dtype(dtype).name]
     found = [get_cython_function_address(f"scipy.linalg.{module}", prefix + name) for module, name in _ROUTINES]
     return np.array(found, dtype=np.int64)
@@ -65,6 +72,9 @@ if numba.config.DISABLE_JIT:
 
     def _add_gram(lapack: Ints, sign: float, rows: Floats, out: Floats) -> None:
         out += out.dtype.type(sign) * (rows.T @ rows)
+
+    def _add_symmetric(lapack: Ints, A: Floats, B: Floats, out: Floats) -> None:
+        out += np.triu(A.T @ B)
 
     def _solve_positive(lapack: Ints, matrix: Floats, rhs: Floats) -> int:
         (posv,) = _scipy_lapack.get_lapack_funcs(("posv",), (matrix,))
@@ -103,6 +113,20 @@ else:
         pointers = (t, t + 1, n, n + 4, s, rows.ctypes.data, n + 8, s + scale.itemsize, out.ctypes.data, n)
         _call(lapack[_SYRK], pointers)
         # what the pointers point to has to outlive the call
+        return text[0] + size[0] + scale[0]
+
+    @njit(cache=CACHE)
+    def _add_symmetric(lapack, A, B, out):  # type: ignore[no-untyped-def]
+        """Add ``A.T @ B``, which is symmetric, to the upper triangle of ``out``: panel by panel, from the diagonal."""
+        text = np.array([ord("N"), ord("T")], dtype=np.uint8)
+        size = np.array([0, 0, A.shape[0], A.shape[1]], dtype=np.int32)
+        scale = np.array([1.0], dtype=out.dtype)
+        t, n, s = text.ctypes.data, size.ctypes.data, scale.ctypes.data
+        for first in range(0, A.shape[1], PANEL):
+            size[0], size[1] = A.shape[1] - first, min(PANEL, A.shape[1] - first)
+            a, b = A.ctypes.data + first * A.itemsize, B.ctypes.data + first * B.itemsize
+            c = out.ctypes.data + (first * A.shape[1] + first) * out.itemsize
+            _call(lapack[_GEMM], (t, t + 1, n, n + 4, n + 8, s, b, n + 12, a, n + 12, s, c, n + 12))
         return text[0] + size[0] + scale[0]
 
     @njit(cache=CACHE)
@@ -406,18 +430,29 @@ def dense_product(A: Floats, B: Floats, out: Floats) -> None:
 
 
 @njit(cache=CACHE, parallel=True)
-def dense_gram(A: Floats, B: Floats) -> Floats:
-    """Return ``A.T @ B``, shapes (n, k) and (n, m): partial sums over a fixed partition of the rows, added in order."""
-    n = A.shape[0]
+def symmetric_product(lapack: Ints, A: Floats, B: Floats) -> Floats:
+    """Return ``A.T @ B``, both of shape (n, k), known to be symmetric; half of it is computed.
+
+    Partial sums over a fixed partition of the rows, added in order.
+    """
+    n, k = A.shape
     rows = max(PARTIAL_ROWS, (n + PARTIALS - 1) // PARTIALS)
     n_tasks = max(1, (n + rows - 1) // rows)
-    partial = np.zeros((n_tasks, A.shape[1], B.shape[1]), dtype=A.dtype)
+    partial = np.zeros((n_tasks, k, k), dtype=A.dtype)
     for task in prange(n_tasks):
         first, last = task * rows, min((task + 1) * rows, n)
-        np.dot(A[first:last].T, B[first:last], partial[task])
+        for start in range(first, last, PANEL_ROWS):
+            rows_of_both = slice(start, min(start + PANEL_ROWS, last))
+            if A.ctypes.data == B.ctypes.data:
+                _add_gram(lapack, 1.0, A[rows_of_both], partial[task])
+            else:
+                _add_symmetric(lapack, A[rows_of_both], B[rows_of_both], partial[task])
     total: Floats = partial[0]
     for task in range(1, n_tasks):
         total += partial[task]
+    for i in range(k):
+        for j in range(i):
+            total[i, j] = total[j, i]
     return total
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from rfm_recsys import kernels
 A = np.arange(12, dtype=np.float32).reshape(4, 3)
 print(kernels.CACHE, kernels.__file__)
-print(kernels.dense_gram(A, A).tolist())
+print(kernels.symmetric_product(kernels.lapack_addresses(A.dtype), A, A).tolist())
 """
 RESULT = "[[126.0, 144.0, 162.0], [144.0, 166.0, 188.0], [162.0, 188.0, 214.0]]"
 
@@ -51,4 +51,4 @@ def test_two_processes_at_once_share_one_empty_cache(tmp_path: Path) -> None:
         said, result = finish(process)
         assert said.startswith("True")
         assert result == RESULT
-    assert list(cache.rglob("*dense_gram*.nbc"))
+    assert list(cache.rglob("*symmetric_product*.nbc"))

@@ -30,12 +30,14 @@ from rfm_recsys.kernels import (
     GATHER_ROWS,
     LONG_ROW,
     NOT_FINITE,
+    PANEL,
     PARTIAL_ROWS,
     PRODUCT_ROWS,
     TASKS,
     TOPK_COLUMNS,
     TOPK_USERS,
     Floats,
+    lapack_addresses,
 )
 
 DTYPES = [np.float64, np.float32]
@@ -373,12 +375,15 @@ def test_dense_product(dtype: Any, rows: int) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rows", [1, PARTIAL_ROWS, PARTIAL_ROWS + 1, 3 * PARTIAL_ROWS + 5])
-def test_dense_gram(dtype: Any, rows: int) -> None:
+@pytest.mark.parametrize("columns", [3, PANEL, PANEL + 1, 2 * PANEL + 5])
+def test_symmetric_product(dtype: Any, rows: int, columns: int) -> None:
     rng = np.random.default_rng(7)
-    A, B = rng.normal(size=(rows, 3)), rng.normal(size=(rows, 5))
+    A = rng.normal(size=(rows, columns))
+    B = A * rng.normal(size=(rows, 1))
     with threads(0):
-        result = kernels.dense_gram(A.astype(dtype), B.astype(dtype))
-    assert_close(result, np.sum([np.outer(a, b) for a, b in zip(A, B, strict=True)], axis=0), dtype)
+        result = kernels.symmetric_product(lapack_addresses(dtype), A.astype(dtype), B.astype(dtype))
+    assert_close(result, np.einsum("ni,nj->ij", A, B), dtype)
+    np.testing.assert_array_equal(result, result.T)
 
 
 # --- beyond 16 bits ---
@@ -417,7 +422,7 @@ def test_more_than_65536_users() -> None:
     kernels.sparse_product(*csr_arrays(many), F, product)
     assert_close(product, many @ F)
     with threads(0):
-        assert_close(kernels.dense_gram(U, U), U.T @ U)
+        assert_close(kernels.symmetric_product(lapack_addresses(U.dtype), U, U), U.T @ U)
     ids, _ = top_k(U, F, many, [], 2)
     np.testing.assert_array_equal(ids[-5:], ids[(MANY - 5) % 5 :][:5])
 
@@ -567,10 +572,17 @@ def test_low_rank_factor(dtype: Any, power: float, rank: int, missing: int) -> N
     D, inverse_D = scales(12, missing)
     values, vectors = (part[..., ::-1][..., :rank] for part in np.linalg.eigh(gram(12, 20, D)))
     given_vectors, given_scale = np.ascontiguousarray(vectors, dtype=dtype), inverse_D.astype(dtype)
-    F = low_rank_factor(values, given_vectors, given_scale, power, 3.0, rank + 2)
+    mixed, unmixing = mix(given_vectors)
+    F = low_rank_factor(values, mixed, unmixing, given_scale, power, 3.0, rank + 2)
     assert_close(F @ F.T, naive.low_rank_smoother(values, vectors, inverse_D, power, 3.0), dtype)
     assert F.shape == (12, rank + 2)
     assert not F[:, rank:].any()
+
+
+def mix(vectors: Floats) -> tuple[Floats, Floats]:
+    """Return a block with the same span, and what turns it back into the vectors."""
+    mixing = np.random.default_rng(14).normal(size=(vectors.shape[1], vectors.shape[1])) + 4 * np.eye(len(vectors.T))
+    return (vectors @ mixing).astype(vectors.dtype), np.linalg.inv(mixing)
 
 
 def map_of(A: Floats, B: Floats, D: Floats, root_w: Floats, power: float) -> Floats:
@@ -632,7 +644,8 @@ def test_weighted_gram(rows: int) -> None:
 def test_top_eigenpairs_are_exact_where_the_block_spans_the_range(rank: int, passes: int) -> None:
     G = gram(30, rank, np.ones(30))
     block = np.random.default_rng(13).normal(size=(30, min(rank + 4, 30)))
-    values, V = top_eigenpairs(lambda Q: G @ Q, block, passes)
+    values, Z, T = top_eigenpairs(lambda Q: G @ Q, block, passes)
+    V = Z @ T
     exact = np.linalg.eigvalsh(G)[::-1][:rank]
     assert_close(values, exact)
     np.testing.assert_allclose(V.T @ V, np.eye(len(values)), atol=1e-7)
