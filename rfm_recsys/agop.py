@@ -80,6 +80,8 @@ def top_eigenpairs(product: Callable[[Floats], Floats], start: Floats, passes: i
     del Q
     values, T = _decomposed(scipy.linalg.eigh, whitening.T @ gram(Z, Z).astype(np.float64) @ whitening)
     keep = values > values.max() * np.finfo(Z.dtype).eps
+    if not keep.any():
+        raise _out_of_range("all eigenvalues vanish")
     values, T = values[keep][::-1], T[:, keep][:, ::-1]
     return values, Z, whitening @ (T / np.sqrt(values))
 

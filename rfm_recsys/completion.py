@@ -4,10 +4,13 @@ The loop sees the users only through a small interface to a block of their rows:
 over users, or a solve for each user alone. Symbols and equations are those of ``docs/algorithm.md``.
 """
 
+import os
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import Any
 
 import numba
 import numpy as np
@@ -33,6 +36,7 @@ OVERSAMPLING = 32  # columns of the block power iteration beyond those asked for
 # whose last few are noise (256 factors, two rounds, 2 / 3 / 4 / 6 passes: N@20 on Gowalla's validation items .1137,
 # .1147, .1147, .1135; N@100 on ML-1M's validation users .4908, .4914, .4917, .4901).
 PASSES = 3
+LEAST_REGULARIZATION = 1e-6  # what 0 stands for: the prior of an item without weight needs some
 FULL_BLOCK = 1024  # users whose completed rows the full form holds at a time
 
 
@@ -41,12 +45,43 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")
 
 
+class _OneBlasThread:
+    """Holds BLAS, which has one number of threads for the whole process, to one while any thread is inside."""
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.limits = threading.Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.inside == 0:
+                self.limits.enter_context(_blas().limit(limits=1))
+            self.inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
+                self.limits.close()
+
+
+_one_blas_thread = _OneBlasThread()
+
+
+def _forget_other_threads() -> None:
+    """Begin afresh in a forked process, where the threads that were inside do not exist."""
+    global _one_blas_thread  # noqa: PLW0603
+    _one_blas_thread = _OneBlasThread()
+
+
+os.register_at_fork(after_in_child=_forget_other_threads)
+
+
 @contextmanager
 def threads(num_threads: int) -> Iterator[None]:
     """Run kernels on ``num_threads`` threads (0: all that there are), and hold BLAS to one thread around them."""
     before = numba.get_num_threads()
     most = numba.config.NUMBA_NUM_THREADS
-    with _blas().limit(limits=1):
+    with _one_blas_thread:
         numba.set_num_threads(min(num_threads or most, most))
         try:
             yield
@@ -67,7 +102,7 @@ class Settings:
     @property
     def penalty(self) -> float:
         """The weight ``lambda`` of the prior: ``regularization`` counts observed interactions of value 1."""
-        return self.regularization * self.alpha
+        return max(self.regularization, LEAST_REGULARIZATION) * self.alpha
 
 
 class _Block:
@@ -90,10 +125,13 @@ class _Block:
         self.item_counts -= np.bincount(self.indices[disliked], minlength=self.n_items)
         self.user_counts: Ints = np.diff(self.indptr) - np.bincount(disliking, minlength=self.n_users)
 
-    def start(self, settings: Settings, mean_count: float) -> None:
-        """Set up round 1, in which K = I and the rows of X are closed form; ``mean_count`` is that of all users."""
+    def weigh(self, settings: Settings, mean_count: float) -> None:
+        """Set the weights of the users in the AGOP; ``mean_count`` is that of all users."""
         counts = np.maximum(self.user_counts, 1) / mean_count
         self.root_weight = (counts ** (-settings.user_norm / 2)).astype(self.dtype)
+
+    def start(self, settings: Settings) -> None:
+        """Set up round 1, in which K = I and the rows of X are closed form."""
         # X = s c p / (1 + s (c - 1)) with s = 1 / (1 + lambda) at the observed entries
         self.E = np.maximum(self.confidence, 0)
         self.E /= self.E + self.dtype.type(settings.penalty)
@@ -156,8 +194,11 @@ class FullUserBlock(_Block):
 
     def solve(self, S: Floats) -> None:
         """Solve every user for S, shape (items, items), and put the observed values back: ``E = target - A S``."""
-        self.S = S
-        self.A, self.fitted = solve_users_full(self.indptr, self.indices, self.confidence, S, self.lapack)
+        self.take(S, *solve_users_full(self.indptr, self.indices, self.confidence, S, self.lapack))
+
+    def take(self, S: Floats, A: Floats, fitted: Floats) -> None:
+        """Take the result of an earlier :meth:`solve`."""
+        self.S, self.A, self.fitted = S, A, fitted
         self.E = (self.confidence > 0) - self.fitted
 
     def gram(self, scale: Floats) -> Floats:
@@ -204,20 +245,22 @@ def full_memory(n_items: int) -> int:
 
 
 def low_rank_rounds(
-    users: UserBlock, settings: Settings, factors: int, rounds: int, generator: np.random.Generator
+    users: UserBlock, settings: Settings, factors: int, rounds: range, generator: np.random.Generator
 ) -> Iterator[None]:
-    """Run lin-RFM in its low-rank form; yield after each round, which leaves its F and U in ``users``."""
-    scale, inverse_scale = _start(users, settings)
+    """Run rounds of lin-RFM in its low-rank form; yield after each, which leaves its F and U in ``users``.
+
+    ``rounds`` counts from 0, and from more where ``users`` has the F and U of the rounds before already.
+    """
+    scale, inverse_scale = _norms(users, settings)
     n_users, n_items = int(np.count_nonzero(users.user_counts)), int(np.count_nonzero(users.item_counts))
-    width = min(factors + OVERSAMPLING, users.n_users, users.n_items)
-    signs = 2 * generator.integers(2, size=(users.n_items, width), dtype=np.int8) - 1
-    values, Z, T = top_eigenpairs(partial(users.agop_product, scale), signs.astype(users.dtype), PASSES)
-    F = low_rank_factor(values, Z, T, inverse_scale, settings.power, settings.penalty, factors)
-    del Z, users.E  # which round 1 alone needs
-    users.solve(F)
-    del F
-    yield
-    for _ in range(rounds - 1):
+    if rounds.start == 0:
+        users.start(settings)
+        F = _spectral_factor(users, settings, factors, generator, scale, inverse_scale)
+        del users.E  # which round 1 alone needs
+        users.solve(F)
+        del F
+        yield
+    for _ in range(max(rounds.start, 1), rounds.stop):
         items_gram = weighted_gram(users.F, scale)
         T = feature_map(*users.grams(), items_gram, n_users, settings.power, settings.penalty)
         V, users_gram = users.solve_items(T)
@@ -228,23 +271,50 @@ def low_rank_rounds(
         yield
 
 
-def full_rounds(users: FullUserBlock, settings: Settings, rounds: int) -> Iterator[None]:
-    """Run lin-RFM in its full form; yield after each round, which leaves its S and A in ``users``."""
-    scale, inverse_scale = _start(users, settings)
-    for _ in range(rounds):
+def _spectral_factor(
+    users: UserBlock,
+    settings: Settings,
+    factors: int,
+    generator: np.random.Generator,
+    scale: Floats,
+    inverse_scale: Floats,
+) -> Floats:
+    """Return the F of round 1, from the leading eigenvectors of the AGOP of its closed form."""
+    width = min(factors + OVERSAMPLING, users.n_users, users.n_items)
+    product = partial(users.agop_product, scale)
+    values, Z, T = top_eigenpairs(product, _random_block(generator, (users.n_items, width), users.dtype), PASSES)
+    return low_rank_factor(values, Z, T, inverse_scale, settings.power, settings.penalty, factors)
+
+
+def _random_block(generator: np.random.Generator, shape: tuple[int, int], dtype: np.dtype[Any]) -> Floats:
+    """Return uniform numbers around 0: as good as normal ones, in a quarter of the time."""
+    block: Floats = generator.random(shape, dtype=dtype.type)
+    block -= dtype.type(0.5)
+    return block
+
+
+def full_rounds(users: FullUserBlock, settings: Settings, rounds: range) -> Iterator[None]:
+    """Run rounds of lin-RFM in its full form; yield after each, which leaves its S and A in ``users``.
+
+    ``rounds`` counts from 0, and from more where ``users`` has the S and A of the rounds before already.
+    """
+    scale, inverse_scale = _norms(users, settings)
+    if rounds.start == 0:
+        users.start(settings)
+    for _ in rounds:
         S = smoother(reweighting(users.gram(scale), inverse_scale, settings.power), settings.penalty)
         users.solve(S.astype(users.dtype))
         yield
 
 
-def _start(users: _Block, settings: Settings) -> tuple[Floats, Floats]:
-    """Start round 1 and return the diagonals of D and of its inverse, both zero for an item that nobody has."""
+def _norms(users: _Block, settings: Settings) -> tuple[Floats, Floats]:
+    """Weigh the users; return the diagonals of D and of its inverse, both zero for an item that nobody has."""
     active = users.user_counts[users.user_counts > 0]
     if len(active) == 0:
         raise DataError(
             "there is no liked interaction: not one of the values is above 0; pass the interactions to learn from"
         )
-    users.start(settings, float(active.mean()))
+    users.weigh(settings, float(active.mean()))
     known = users.item_counts > 0
     popularity = users.item_counts[known] / users.item_counts[known].mean()
     scale, inverse_scale = np.zeros((2, users.n_items), dtype=users.dtype)

@@ -9,8 +9,14 @@ Conventions, for every kernel:
   compiled code, so that the code can be cached on disk.
 * The result is the same to the bit for any number of threads: a row is computed by one thread, and sums over rows run
   over a partition that depends on the shape alone. BLAS has to be held to one thread around the call.
+* Parallel kernels run one at a time: on Numba's threading layer that survives a fork, which is not safe for calls from
+  several threads at once.
 """
 
+import os
+import threading
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, TypeAlias
 
 import numba
@@ -49,6 +55,35 @@ try:
     CACHE = True
 except RuntimeError:  # neither this folder nor the user's can be written: every process compiles for itself
     CACHE = False
+
+if "NUMBA_THREADING_LAYER" not in os.environ:
+    numba.config.THREADING_LAYER = "workqueue"
+
+_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """Give a forked process, where the thread that held it does not exist, a lock of its own."""
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
+def _parallel(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        kernel = njit(cache=CACHE, parallel=True, **options)(function)
+
+        @wraps(function)
+        def alone(*arguments: Any) -> Any:
+            with _lock:
+                return kernel(*arguments)
+
+        return alone
+
+    return decorate
+
 
 _ROUTINES = (
     ("cython_blas", "syrk"),
@@ -265,7 +300,7 @@ def _factorise(items, confidence, F, lapack, rows, square, u):  # type: ignore[n
     return _solve_positive(lapack, A, u)
 
 
-@njit(cache=CACHE, parallel=True)
+@_parallel()
 def solve_rows(indptr: Ints, indices: Ints, confidence: Floats, F: Floats, lapack: Ints, out: Floats) -> Ints:
     """Solve ``u = (I + F_O^T diag(c - 1) F_O)^-1 F_O^T (c p)`` for every user into ``out``, shape (users, factors).
 
@@ -295,7 +330,7 @@ def solve_rows(indptr: Ints, indices: Ints, confidence: Floats, F: Floats, lapac
     return status
 
 
-@njit(cache=CACHE, parallel=True)
+@_parallel()
 def solve_rows_full(
     indptr: Ints, indices: Ints, weight: Floats, rhs: Floats, S: Floats, lapack: Ints, a: Floats, fitted: Floats
 ) -> Ints:
@@ -358,7 +393,7 @@ def solve_rows_full(
     return status
 
 
-@njit(cache=CACHE, parallel=True)
+@_parallel()
 def residuals(indptr: Ints, indices: Ints, confidence: Floats, U: Floats, F: Floats, out: Floats) -> None:
     """Write ``target - U_u . F_i`` at every observed entry into ``out``, shape (nnz,)."""
     n_users = U.shape[0]
@@ -368,7 +403,7 @@ def residuals(indptr: Ints, indices: Ints, confidence: Floats, U: Floats, F: Flo
                 out[j] = (confidence[j] > 0) - _dot(U[user], F[indices[j]])
 
 
-@njit(cache=CACHE, parallel=True, fastmath={"contract", "reassoc"})
+@_parallel(fastmath={"contract", "reassoc"})
 def sparse_product(indptr: Ints, indices: Ints, values: Floats, Q: Floats, out: Floats) -> None:
     """Add the sparse matrix times ``Q``, shape (columns, b), to ``out``, shape (rows, b)."""
     n_rows, n_columns = out.shape
@@ -386,7 +421,7 @@ def sparse_product(indptr: Ints, indices: Ints, values: Floats, Q: Floats, out: 
                 _add_scaled(values[j], Q[indices[j]], total)
 
 
-@njit(cache=CACHE, parallel=True, fastmath={"contract", "reassoc"})
+@_parallel(fastmath={"contract", "reassoc"})
 def gram_product(
     indptr: Ints, indices: Ints, values: Floats, weight: Floats, scale: Floats, Q: Floats, out: Floats
 ) -> None:
@@ -420,7 +455,7 @@ def gram_product(
                 out[column, k] = scale[column] * z[column, k - first]
 
 
-@njit(cache=CACHE, parallel=True)
+@_parallel()
 def dense_product(A: Floats, B: Floats, out: Floats) -> None:
     """Write ``A @ B``, shapes (n, k) and (k, m), into ``out``."""
     n = A.shape[0]
@@ -429,7 +464,7 @@ def dense_product(A: Floats, B: Floats, out: Floats) -> None:
         np.dot(A[first:last], B, out[first:last])
 
 
-@njit(cache=CACHE, parallel=True)
+@_parallel()
 def symmetric_product(lapack: Ints, A: Floats, B: Floats) -> Floats:
     """Return ``A.T @ B``, both of shape (n, k), known to be symmetric; half of it is computed.
 
@@ -520,7 +555,7 @@ def _sort(size, ids, scores):  # type: ignore[no-untyped-def]
     scores[size:] = np.finfo(scores.dtype).min
 
 
-@njit(cache=CACHE, parallel=True)
+@_parallel()
 def top_k(
     U: Floats, V: Floats, indptr: Ints, indices: Ints, filtered: Ints, ids: NDArray[np.int32], scores: Floats
 ) -> None:
@@ -549,7 +584,7 @@ def top_k(
             _sort(size, ids[row], scores[row])
 
 
-@njit(cache=CACHE, parallel=True)
+@_parallel()
 def top_k_sparse(
     rows: tuple[Ints, Ints, Floats],
     S: Floats,

@@ -1,16 +1,24 @@
 """LinRFM: the recommender, with the contract of ``implicit.als.AlternatingLeastSquares``."""
 
+import hashlib
+import json
 import logging
+import os
 import time
+import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
+import scipy.linalg
 from numpy.typing import ArrayLike, DTypeLike, NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, issparse, vstack
 from tqdm.auto import tqdm
 
 from rfm_recsys import kernels, serialization
+from rfm_recsys.agop import feature_map, gram, multiply
 from rfm_recsys.completion import (
     FullUserBlock,
     Settings,
@@ -24,16 +32,26 @@ from rfm_recsys.completion import (
     solve_users_full,
     threads,
 )
-from rfm_recsys.errors import DataError, ModelFileError, NotFittedError, ParameterError
+from rfm_recsys.errors import (
+    DataError,
+    ModelFileError,
+    NotFittedError,
+    ParameterError,
+    ParameterTypeError,
+    ParameterWarning,
+)
 from rfm_recsys.kernels import Floats
 from rfm_recsys.validation import (
     check_dtype,
+    check_flag,
     check_generator,
     check_ids,
     check_integer,
     check_interactions,
     check_memory,
     check_number,
+    check_parts,
+    shown,
 )
 
 log = logging.getLogger(__name__)
@@ -42,6 +60,7 @@ MAX_WEIGHT = 1e12  # of alpha and regularization; their product has to leave roo
 
 Callback = Callable[[int, float, float | None], Any]
 TopList = tuple[NDArray[np.int32], Floats]
+Explanation = tuple[float, list[tuple[int, float]], Any]
 
 _PARAMETERS = (
     "factors",
@@ -55,7 +74,12 @@ _PARAMETERS = (
     "calculate_training_loss",
     "num_threads",
     "random_state",
+    "use_native",
+    "use_cg",
+    "use_gpu",
 )
+_FLAGS = ("calculate_training_loss", "use_native", "use_cg", "use_gpu")
+_NO_EFFECT = ("iterations", "calculate_training_loss", "num_threads", "use_native", "use_cg", "use_gpu")  # on a round
 
 
 class LinRFM:
@@ -70,8 +94,8 @@ class LinRFM:
     factors : int or None
         Columns of the factors; those beyond the rank of the data are zero. None is the full form: exact, for catalogues
         of up to some thousands of items, with a sparse ``user_factors`` and an ``item_factors`` of items x items.
-    regularization : float, above 0
-        Weight of the prior, in units of one interaction of value 1.
+    regularization : float, at least 0
+        Weight of the prior, in units of one interaction of value 1; 0 stands for a millionth.
     alpha : float, above 0
         Weight of an interaction of value 1 against that of an unobserved entry.
     iterations : int, at least 1
@@ -89,6 +113,8 @@ class LinRFM:
         Threads to use; 0 for all.
     random_state : None, int, numpy Generator or RandomState
         Seed of the randomised eigenvectors; None is seed 0.
+    use_native, use_cg, use_gpu : bool
+        Taken because ALS takes them, and without effect: there is one solver, on the CPU.
 
     Attributes
     ----------
@@ -121,6 +147,9 @@ class LinRFM:
         calculate_training_loss: bool = False,
         num_threads: int = 0,
         random_state: Any = None,
+        use_native: bool = True,
+        use_cg: bool = True,
+        use_gpu: bool = False,
     ) -> None:
         self.factors = factors
         self.regularization = regularization
@@ -133,9 +162,14 @@ class LinRFM:
         self.calculate_training_loss = calculate_training_loss
         self.num_threads = num_threads
         self.random_state = random_state
+        self.use_native = use_native
+        self.use_cg = use_cg
+        self.use_gpu = use_gpu
         self.user_factors: Any = None
         self.item_factors: Any = None
         self._check_parameters()
+        if use_gpu:
+            warnings.warn("use_gpu has no effect: LinRFM runs on the CPU; leave it out", ParameterWarning, stacklevel=2)
 
     def __repr__(self) -> str:
         return f"LinRFM({', '.join(f'{name}={getattr(self, name)!r}' for name in _PARAMETERS)})"
@@ -145,8 +179,12 @@ class LinRFM:
             check_integer("factors", self.factors, 1)
         check_integer("iterations", self.iterations, 1)
         check_integer("num_threads", self.num_threads, 0)
+        for name in _FLAGS:
+            check_flag(name, getattr(self, name))
+        if not isinstance(self.random_state, np.random.Generator | np.random.RandomState | None):
+            check_integer("random_state", self.random_state, 0)
         settings = Settings(
-            regularization=check_number("regularization", self.regularization, 0, MAX_WEIGHT, above=True),
+            regularization=check_number("regularization", self.regularization, 0, MAX_WEIGHT),
             alpha=check_number("alpha", self.alpha, 0, MAX_WEIGHT, above=True),
             power=check_number("power", self.power, 0, 4),
             item_norm=check_number("item_norm", self.item_norm, -4, 4),
@@ -154,8 +192,36 @@ class LinRFM:
         )
         return settings, check_dtype(self.dtype)
 
-    def fit(self, user_items: csr_matrix, show_progress: bool = True, callback: Callback | None = None) -> Self:
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters by name, as scikit-learn's ``clone`` asks for them; ``deep`` has no effect."""
+        return {name: getattr(self, name) for name in _PARAMETERS}
+
+    def set_params(self, **parameters: Any) -> Self:
+        """Set parameters by name; raises ParameterError for an unknown name or a value out of bounds, and sets none."""
+        unknown = sorted(parameters.keys() - set(_PARAMETERS))
+        if unknown:
+            raise ParameterError(f"there is no parameter {unknown[0]!r}; pass some of {', '.join(_PARAMETERS)}")
+        type(self)(**{**self.get_params(), **parameters})  # which checks them
+        self.__dict__.update(parameters)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        """Return what scikit-learn's searches ask of an estimator; nothing else calls this, or needs scikit-learn."""
+        from sklearn.utils import InputTags, Tags, TargetTags
+
+        return Tags(estimator_type=None, target_tags=TargetTags(required=False), input_tags=InputTags(sparse=True))
+
+    def fit(
+        self,
+        user_items: csr_matrix,
+        show_progress: bool = True,
+        callback: Callback | None = None,
+        *,
+        checkpoint: str | os.PathLike[str] | None = None,
+    ) -> Self:
         """Fit the factors to interactions, from scratch: what an earlier ``fit`` left is replaced when all is done.
+
+        A fit that fails or is interrupted, by Ctrl-C or by ``callback``, leaves the model as it was.
 
         Parameters
         ----------
@@ -166,6 +232,9 @@ class LinRFM:
         callback : callable
             Called after each round as ``callback(iteration, elapsed seconds, loss)``; the loss is None unless
             ``calculate_training_loss``.
+        checkpoint : path
+            File to keep the last finished round in until the fit is done. Where it holds a round of the same fit, the
+            same interactions and parameters, the fit goes on from there, to the same bits.
 
         Raises
         ------
@@ -174,13 +243,21 @@ class LinRFM:
         ParameterError, ParameterTypeError
             A parameter out of bounds, ``user_items`` of a wrong type.
         InsufficientMemoryError
-            In the full form, for a catalogue that memory does not hold.
+            For more users, items or factors than memory holds.
+        ModelFileError
+            ``checkpoint`` is a file of something else.
         """
         settings, dtype = self._check_parameters()
+        show_progress = check_flag("show_progress", show_progress)
+        if callback is not None and not callable(callback):
+            raise ParameterTypeError(f"callback is {shown(callback)}; pass a function of iteration, elapsed and loss")
+        if checkpoint is not None:
+            serialization.check_target(checkpoint)
         generator = check_generator(self.random_state)
         confidence = self._confidence(check_interactions(user_items, dtype), settings.alpha)
         n_users, n_items = confidence.shape
-        if self.factors is None:
+        factors = None if self.factors is None else int(self.factors)
+        if factors is None:
             check_memory(
                 full_memory(n_items),
                 f"the full form for {n_items} items",
@@ -188,37 +265,54 @@ class LinRFM:
             )
         else:
             check_memory(
-                low_rank_memory((n_users, n_items), confidence.nnz, self.factors, dtype.itemsize),
-                f"a fit of {self.factors} factors to {n_users} users and {n_items} items",
+                low_rank_memory((n_users, n_items), confidence.nnz, factors, dtype.itemsize),
+                f"a fit of {factors} factors to {n_users} users and {n_items} items",
                 "pass fewer factors, or leave out users and items without interactions",
             )
+        users = UserBlock(confidence) if factors is not None else FullUserBlock(confidence)
+        kept = None if checkpoint is None else _Checkpoint(checkpoint, self._fingerprint(confidence))
+        done = 0 if kept is None else kept.resume(users, factors, self.iterations)
         with (
-            threads(self.num_threads),
-            tqdm(total=self.iterations, disable=not show_progress, desc="LinRFM", unit="round") as progress,
+            self._threads(),
+            tqdm(total=self.iterations, initial=done, disable=not show_progress, desc="LinRFM", unit="round") as bar,
         ):
-            users: UserBlock | FullUserBlock
-            if self.factors is None:
-                users = FullUserBlock(confidence)
-                rounds = full_rounds(users, settings, self.iterations)
+            todo = range(done, self.iterations)
+            if isinstance(users, UserBlock):
+                rounds = low_rank_rounds(users, settings, factors or 0, todo, generator)
             else:
-                users = UserBlock(confidence)
-                rounds = low_rank_rounds(users, settings, self.factors, self.iterations, generator)
+                rounds = full_rounds(users, settings, todo)
             begun = time.perf_counter()
-            for iteration, _ in enumerate(rounds):
+            for iteration, _ in enumerate(rounds, done):
                 loss = users.loss() if self.calculate_training_loss else None
+                if kept is not None:
+                    kept.keep(users, iteration + 1)
                 elapsed, begun = time.perf_counter() - begun, time.perf_counter()
                 if loss is not None:
                     log.info("round %d: loss %.6f", iteration, loss)
-                    progress.set_postfix(loss=f"{loss:.6f}")
-                progress.update()
+                    bar.set_postfix(loss=f"{loss:.6f}")
+                bar.update()
                 if callback is not None:
                     callback(iteration, elapsed, loss)
+        # both at once, so that an interruption finds the old ones or the new ones
         if isinstance(users, FullUserBlock):
-            self.item_factors = users.S
-            self.user_factors = csr_matrix((users.A, users.indices, users.indptr), shape=(n_users, n_items))
+            coefficients = csr_matrix((users.A, users.indices, users.indptr), shape=(n_users, n_items))
+            self.__dict__.update(item_factors=users.S, user_factors=coefficients)
         else:
-            self.item_factors, self.user_factors = users.F, users.U
+            self.__dict__.update(item_factors=users.F, user_factors=users.U)
+        if kept is not None:
+            kept.remove()
         return self
+
+    def _fingerprint(self, confidence: csr_matrix) -> str:
+        """Return a digest of all that a round's bits depend on, but for the draws of a random generator."""
+        parameters = {name: repr(self._saved(name)) for name in _PARAMETERS if name not in _NO_EFFECT}
+        digest = hashlib.sha256(json.dumps([parameters, confidence.shape], sort_keys=True).encode())
+        for part in csr_arrays(confidence):
+            digest.update(part.tobytes())
+        return digest.hexdigest()
+
+    def _threads(self) -> AbstractContextManager[None]:
+        return threads(check_integer("num_threads", self.num_threads, 0))
 
     @staticmethod
     def _confidence(user_items: csr_matrix, alpha: float) -> csr_matrix:
@@ -232,10 +326,70 @@ class LinRFM:
         return csr_matrix((confidence, user_items.indices, user_items.indptr), shape=user_items.shape)
 
     def _require_fit(self) -> tuple[int, int]:
-        """Return the numbers of users and items; raises NotFittedError."""
-        if self.item_factors is None or self.user_factors is None:
+        """Return the numbers of users and items.
+
+        Raises
+        ------
+        NotFittedError
+            There are no factors.
+        ParameterError
+            There are, set by hand, and they do not fit together.
+        """
+        U, F = self.user_factors, self.item_factors
+        if F is None or U is None:
             raise NotFittedError("this LinRFM has no factors yet; call fit(user_items) first")
-        return self.user_factors.shape[0], len(self.item_factors)
+        for name, factors in (("user_factors", U), ("item_factors", F)):
+            if not (type(factors) in (np.ndarray, np.memmap) or (factors is U and self._is_full)):
+                raise ParameterTypeError(f"{name} are a {type(factors).__name__}; set both to NumPy arrays")
+        if self._is_full:
+            _check_csr(U)
+        if F.ndim != 2 or U.ndim != 2 or F.shape[1] != U.shape[1] or F.shape[1] == 0:
+            raise ParameterError(
+                f"user_factors have the shape {U.shape} and item_factors {F.shape}; set both to 2-D arrays with the "
+                "same number of columns"
+            )
+        if self._is_full and len(F) != F.shape[1]:
+            raise ParameterError(
+                f"user_factors are a CSR matrix, as in the full form, and item_factors have the shape {F.shape}; set "
+                "both to arrays, or item_factors to items x items"
+            )
+        if not F.dtype == U.dtype or F.dtype not in (np.float32, np.float64):
+            raise ParameterError(
+                f"user_factors hold {U.dtype} and item_factors {F.dtype}; set both to float32, or both to float64"
+            )
+        return U.shape[0], len(F)
+
+    @property
+    def _is_full(self) -> bool:
+        return isinstance(self.user_factors, csr_matrix)
+
+    def _users(self, ids: NDArray[np.intp] | None = None) -> Any:
+        """Return all rows of ``user_factors``, or some; raises ParameterError where a CSR matrix of them is corrupt."""
+        U = self.user_factors
+        if not self._is_full:
+            return U if ids is None else U[ids]
+        if ids is not None:
+            starts, stops = U.indptr[ids], U.indptr[ids + 1]
+            if not ((starts >= 0) & (starts <= stops) & (stops <= len(U.indices))).all():
+                raise _corrupt_factors("indptr points beyond the indices")
+            U = U[ids]
+        try:
+            check_parts(U.indptr, U.indices, len(U.data), U.shape)
+        except ValueError as error:
+            raise _corrupt_factors(str(error)) from error
+        return U
+
+    @property
+    def user_norms(self) -> Floats:
+        """Lengths of the rows of ``user_factors``, shape (users,); 1e-10 for 0, as in implicit."""
+        self._require_fit()
+        return _norms(self._users())
+
+    @property
+    def item_norms(self) -> Floats:
+        """Lengths of the rows of ``item_factors``, shape (items,); 1e-10 for 0, as in implicit."""
+        self._require_fit()
+        return _norms(self.item_factors)
 
     def recalculate_user(self, userid: ArrayLike, user_items: csr_matrix) -> Any:
         """Fold users in: return the factors that ``fit`` would give their rows, with the item factors as they are.
@@ -253,20 +407,145 @@ class LinRFM:
         """
         _, n_items = self._require_fit()
         ids, single = check_ids(userid, None, "user")
-        rows = check_interactions(user_items, self.item_factors.dtype, rows=len(ids), items=n_items)
-        with threads(self.num_threads):
+        rows = check_interactions(user_items, self.item_factors.dtype, rows=len(ids), columns=n_items)
+        with self._threads():
             factors = self._fold_in(rows)
         if not single:
             return factors
-        return factors[0] if self.factors is not None else factors.toarray()[0]
+        return factors.toarray()[0] if self._is_full else factors[0]
 
     def _fold_in(self, rows: csr_matrix) -> Any:
-        indptr, indices, confidence = csr_arrays(self._confidence(rows, self.alpha))
+        settings, _ = self._check_parameters()
+        indptr, indices, confidence = csr_arrays(self._confidence(rows, settings.alpha))
         lapack = kernels.lapack_addresses(self.item_factors.dtype)
-        if self.factors is not None:
-            return solve_users(indptr, indices, confidence, self.item_factors, lapack)
-        coefficients, _ = solve_users_full(indptr, indices, confidence, self.item_factors, lapack)
+        F = np.require(self.item_factors, None, ["C", "W"])
+        if not self._is_full:
+            return solve_users(indptr, indices, confidence, F, lapack)
+        coefficients, _ = solve_users_full(indptr, indices, confidence, F, lapack)
         return csr_matrix((coefficients, indices, indptr), shape=rows.shape)
+
+    def recalculate_item(self, itemid: ArrayLike, item_users: csr_matrix) -> Floats:
+        """Fold items in: return factors for items by who has them, with the user factors as they are.
+
+        The item's half of a round: with the users' features ``R = U T``, T from the AGOP as in ``fit``, the item's row
+        is solved for R as a user's is for F, and its factors are T times the solution.
+
+        Parameters
+        ----------
+        itemid : int, or array of ints, shape (n,)
+            Only counted: the rows may belong to items that ``fit`` has not seen.
+        item_users : csr_matrix, shape (n, users)
+
+        Returns
+        -------
+        array of shape (factors,) for a single item, (n, factors) for an array of items
+
+        Raises
+        ------
+        ParameterError
+            In the full form, in which an item is more than factors.
+        """
+        n_users, _ = self._require_fit()
+        if self._is_full:
+            raise ParameterError(
+                "the full form has no factors of items to fold in; fit with factors=256 instead of None"
+            )
+        ids, single = check_ids(itemid, None, "item")
+        rows = check_interactions(
+            item_users, self.item_factors.dtype, rows=len(ids), columns=n_users, name="item_users"
+        )
+        settings, _ = self._check_parameters()
+        indptr, indices, confidence = csr_arrays(self._confidence(rows, settings.alpha))
+        U, F = (np.require(factors, None, ["C", "W"]) for factors in (self.user_factors, self.item_factors))
+        with self._threads():
+            users_gram, active = gram(U, U), int(np.count_nonzero(U.any(axis=1)))
+            T = feature_map(users_gram, users_gram, gram(F, F), active, settings.power, settings.penalty)
+            solved = solve_users(indptr, indices, confidence, multiply(U, T), kernels.lapack_addresses(U.dtype))
+            factors = multiply(solved, T.T)
+        return factors[0] if single else factors
+
+    def partial_fit_users(self, userids: ArrayLike, user_items: csr_matrix) -> None:
+        """Fold users in, new ones too, and store their factors; see :meth:`recalculate_user`.
+
+        Ids beyond those stored make room: users in between have zeros. Of an id given twice, the last row counts.
+        """
+        self._require_fit()
+        ids, _ = check_ids(userids, None, "user")
+        factors = self.recalculate_user(ids, user_items)
+        if self._is_full:
+            n_users, n_items = self.user_factors.shape
+            size = max(n_users, int(ids.max(initial=-1)) + 1)
+            check_memory(64 * size, f"users up to {size - 1}", f"number new users from {n_users} on")
+            stored = self._users().copy()
+            stored.resize(size, n_items)
+            rows = np.arange(size)
+            rows[ids] = size + np.arange(len(ids))
+            self.user_factors = csr_matrix(vstack([stored, factors], format="csr")[rows])
+        else:
+            self.user_factors = _stored(self.user_factors, ids, factors, "user")
+
+    def partial_fit_items(self, itemids: ArrayLike, item_users: csr_matrix) -> None:
+        """Fold items in, new ones too, and store their factors; see :meth:`recalculate_item`.
+
+        Ids beyond those stored make room: items in between have zeros. Of an id given twice, the last row counts.
+        """
+        self._require_fit()
+        ids, _ = check_ids(itemids, None, "item")
+        self.item_factors = _stored(self.item_factors, ids, self.recalculate_item(ids, item_users), "item")
+
+    def explain(
+        self, userid: int, user_items: csr_matrix, itemid: int, user_weights: Any = None, N: int = 10
+    ) -> Explanation:
+        """Return the score of an item, and how much of it each item that the user likes accounts for.
+
+        With ``A = I + F_O^T diag(c - 1) F_O`` the score is ``F_i . A^-1 F_O^T c p``, a sum over the liked items j of
+        ``c_j F_i . A^-1 F_j`` (in the full form, the same with S in place of ``F F^T``).
+
+        Parameters
+        ----------
+        userid, itemid : int
+            The user is a row of ``user_items``, whether or not ``fit`` has seen it.
+        user_items : csr_matrix, shape (any number of users, items)
+        user_weights : optional
+            What an earlier call for this user returned: saves the factorisation of A.
+        N : int
+            Liked items to return, the largest shares first.
+
+        Returns
+        -------
+        score : float
+            What ``recommend`` gives, to rounding; exactly the sum of all shares in the order in which they come.
+        contributions : list of (item, share)
+        user_weights : tuple
+        """
+        _, n_items = self._require_fit()
+        N = check_integer("N", N, 0)
+        row = _one_row(user_items, userid, n_items, np.dtype(self.item_factors.dtype))
+        item = int(_single_id(itemid, n_items, "item"))
+        settings, _ = self._check_parameters()
+        liked, c = row.indices, self._confidence(row, settings.alpha).data.astype(np.float64)
+        F_O, F_i = self.item_factors[liked].astype(np.float64), self.item_factors[item].astype(np.float64)
+        if self._is_full:
+            matrix = np.eye(len(c)) + (np.abs(c) - 1)[:, None] * F_O[:, liked]
+        else:
+            matrix = np.eye(F_O.shape[1]) + F_O.T @ ((np.abs(c) - 1)[:, None] * F_O)
+        given = None if user_weights is None else _checked_weights(user_weights, len(matrix))
+        try:
+            weights = scipy.linalg.lu_factor(matrix) if given is None else given
+            if self._is_full:
+                shares = c * scipy.linalg.lu_solve(weights, F_i[liked], trans=1)
+            else:
+                shares = c * (F_O @ scipy.linalg.lu_solve(weights, F_i))
+            if not np.isfinite(shares).all():
+                raise ValueError("a share is not finite")
+        except (ValueError, scipy.linalg.LinAlgError) as error:
+            raise DataError(
+                f"the solve of user {shown(userid)} overflowed ({error}): alpha * value, the factors or the "
+                "user_weights are too large; scale them down"
+            ) from error
+        order = [j for j in np.lexsort((liked, -shares)) if c[j] > 0]
+        contributions = [(int(liked[j]), float(shares[j])) for j in order]
+        return float(sum(share for _, share in contributions)), contributions[:N], weights
 
     def recommend(
         self,
@@ -294,12 +573,14 @@ class LinRFM:
         recalculate_user : bool
             Whether to fold the rows of ``user_items`` in, rather than take the users' stored factors.
         items : array of ints
-            The only items to rank; not together with ``filter_items``.
+            The only items to rank, so that there are no more than these in the answer; not together with
+            ``filter_items``.
 
         Returns
         -------
         ids : int32 array, shape (N,) for a single user, (n, N) for an array of users
-            Ties go to the item listed first. Items left out come last, and then -1 where there are fewer than N items.
+            Ties go to the item listed first. Items left out come last, and then -1 where the catalogue has fewer than
+            N items.
         scores : array of the same shape, in the dtype of the factors
             The lowest finite number for an item left out and for -1.
 
@@ -311,27 +592,55 @@ class LinRFM:
             ``user_items`` of a wrong shape or form, ``items`` together with ``filter_items``.
         """
         n_users, n_items = self._require_fit()
+        recalculate_user = check_flag("recalculate_user", recalculate_user)
+        filter_already_liked_items = check_flag("filter_already_liked_items", filter_already_liked_items)
         ids, single = check_ids(userid, None if recalculate_user else n_users, "user")
         rows = None
         if filter_already_liked_items or recalculate_user:
-            if getattr(user_items, "format", None) != "csr":
-                raise ParameterError(
-                    f"user_items is {type(user_items).__name__}; pass a CSR matrix with one row for each user, or "
-                    "switch filter_already_liked_items and recalculate_user off"
-                )
-            rows = check_interactions(user_items, self.item_factors.dtype, rows=len(ids), items=n_items)
+            rows = check_interactions(_csr(user_items), self.item_factors.dtype, rows=len(ids), columns=n_items)
         candidates, filtered = self._candidates(n_items, items, filter_items, "item")
-        with threads(self.num_threads):
-            queries = self._fold_in(rows) if recalculate_user else self.user_factors[ids]
+        if candidates is not None:
+            N = min(check_integer("N", N, 0), len(candidates))
+        with self._threads():
+            queries = self._fold_in(rows) if recalculate_user else self._users(ids)
             liked = rows if filter_already_liked_items else None
             if candidates is not None and liked is not None:
                 liked = liked[:, candidates]
                 liked.sort_indices()
             item_factors = self.item_factors
             if candidates is not None:
-                item_factors = item_factors[candidates] if self.factors is not None else item_factors[:, candidates]
+                item_factors = item_factors[:, candidates] if self._is_full else item_factors[candidates]
             top, scores = self._top(queries, item_factors, liked, filtered, N)
         return self._answer(top, scores, candidates, single)
+
+    def recommend_all(
+        self,
+        user_items: csr_matrix,
+        N: int = 10,
+        recalculate_user: bool = False,
+        filter_already_liked_items: bool = True,
+        filter_items: ArrayLike | None = None,
+        users_items_offset: int = 0,
+    ) -> NDArray[np.int32]:
+        """Return the ids that :meth:`recommend` gives for all rows, the first being user ``users_items_offset``.
+
+        Deprecated, as in implicit: use :meth:`recommend` with an array of users.
+        """
+        warnings.warn(
+            "recommend_all is deprecated; use recommend with an array of users", DeprecationWarning, stacklevel=2
+        )
+        first = check_integer("users_items_offset", users_items_offset, 0)
+        users = first + np.arange(_csr(user_items).shape[0])
+        ids, _ = self.recommend(users, user_items, N, filter_already_liked_items, filter_items, recalculate_user)
+        return ids
+
+    def rank_items(
+        self, userid: ArrayLike, user_items: csr_matrix, selected_items: ArrayLike, recalculate_user: bool = False
+    ) -> TopList:
+        """Return the selected items, best first, liked ones too. Deprecated: use :meth:`recommend` with ``items``."""
+        warnings.warn("rank_items is deprecated; use recommend with items", DeprecationWarning, stacklevel=2)
+        count = len(check_ids(selected_items, None, "item")[0])
+        return self.recommend(userid, user_items, count, False, recalculate_user=recalculate_user, items=selected_items)
 
     def similar_items(
         self,
@@ -344,16 +653,17 @@ class LinRFM:
     ) -> TopList:
         """Return the items with the most similar factors, by cosine, the item itself among them; see `recommend`.
 
-        ``recalculate_item`` is not supported yet and raises ParameterError.
+        With ``recalculate_item`` the items are folded in from ``item_users``, one row for each; see
+        :meth:`recalculate_item`.
         """
-        if recalculate_item or item_users is not None:
-            raise ParameterError("recalculate_item is not supported by this version; pass itemid alone")
         _, n_items = self._require_fit()
-        ids, single = check_ids(itemid, n_items, "item")
+        recalculate_item = check_flag("recalculate_item", recalculate_item)
+        ids, single = check_ids(itemid, None if recalculate_item else n_items, "item")
         candidates, filtered = self._candidates(n_items, items, filter_items, "item")
         unit = _unit_rows(self.item_factors)
-        with threads(self.num_threads):
-            top, scores = _top_dense(unit[ids], unit if candidates is None else unit[candidates], None, filtered, N)
+        queries = _unit_rows(self.recalculate_item(ids, item_users)) if recalculate_item else unit[ids]
+        with self._threads():
+            top, scores = _top_dense(queries, unit if candidates is None else unit[candidates], None, filtered, N)
         return self._answer(top, scores, candidates, single)
 
     def similar_users(
@@ -367,12 +677,14 @@ class LinRFM:
         n_users, _ = self._require_fit()
         ids, single = check_ids(userid, n_users, "user")
         candidates, filtered = self._candidates(n_users, users, filter_users, "user")
-        unit = _unit_rows(self.user_factors)
+        unit = _unit_rows(self._users())
         queries, rows = unit[ids], unit if candidates is None else unit[candidates]
-        if self.factors is None:  # sparse rows: their cosines are one sparse product
-            queries, rows = (queries @ rows.T).toarray(), np.eye(rows.shape[0], dtype=rows.dtype)
-        with threads(self.num_threads):
-            top, scores = _top_dense(queries, rows, None, filtered, N)
+        if self._is_full:
+            needed = rows.shape[0] * rows.shape[1] * rows.dtype.itemsize
+            check_memory(needed, f"the cosines with {rows.shape[0]} users", "pass those to choose from as users")
+            rows = rows.T.toarray()  # of items x users, as item_factors are of items x items
+        with self._threads():
+            top, scores = self._top(queries, rows, None, filtered, N)
         return self._answer(top, scores, candidates, single)
 
     @staticmethod
@@ -382,70 +694,224 @@ class LinRFM:
         if only is not None and without is not None:
             raise ParameterError(f"both {what}s and filter_{what}s are given; pass one of them")
         candidates = None if only is None else check_ids(only, bound, what)[0]
+        if candidates is not None:  # each of them once
+            candidates = candidates[np.sort(np.unique(candidates, return_index=True)[1])]
         return candidates, np.unique(check_ids([] if without is None else without, bound, what)[0])
 
     def _top(
         self, queries: Any, item_factors: Floats, liked: csr_matrix | None, filtered: NDArray[np.intp], N: int
     ) -> TopList:
-        if self.factors is not None:
+        if not self._is_full:
             return _top_dense(queries, item_factors, liked, filtered, N)
         ids, scores, indptr, indices = _empty_top(queries.shape[0], N, liked, item_factors.dtype)
         rows = csr_arrays(queries)
-        kernels.top_k_sparse(rows, np.ascontiguousarray(item_factors), indptr, indices, filtered, ids, scores)
+        kernels.top_k_sparse(rows, np.require(item_factors, None, ["C", "W"]), indptr, indices, filtered, ids, scores)
         return ids, scores
 
     @staticmethod
     def _answer(top: NDArray[np.int32], scores: Floats, candidates: NDArray[np.intp] | None, single: bool) -> TopList:
+        if not np.isfinite(scores).all():
+            raise DataError(
+                "a score is not finite: the factors are too large, or not finite themselves; fit again, with smaller "
+                "values or dtype=np.float64"
+            )
         if candidates is not None:
             top = np.append(candidates, -1).astype(np.int32)[top]
         return (top[0], scores[0]) if single else (top, scores)
 
+    def _saved(self, name: str) -> Any:
+        """Return a parameter as a JSON value."""
+        value = getattr(self, name)
+        if name == "dtype":
+            return check_dtype(value).name
+        if name == "random_state":  # a generator has no seed to keep; it matters to the next fit only
+            return int(value) if isinstance(value, int | np.integer) else None
+        if name in _FLAGS:
+            return bool(value)
+        if isinstance(value, Integral):
+            return int(value)
+        return float(value) if isinstance(value, Real) else value
+
     def save(self, fileobj_or_path: serialization.PathOrFile) -> None:
         """Write the model, fitted or not, to exactly the path given (npz, no pickle); whole, or not at all."""
-        parameters = {name: getattr(self, name) for name in _PARAMETERS}
-        parameters["dtype"] = check_dtype(self.dtype).name
-        seed = self.random_state  # a generator has no seed to keep; it matters to the next fit only
-        parameters["random_state"] = int(seed) if isinstance(seed, int | np.integer) else None
-        arrays = {}
-        if self.item_factors is not None:
-            arrays["item_factors"] = self.item_factors
-            if self.factors is None:
-                arrays |= {f"user_{part}": getattr(self.user_factors, part) for part in ("data", "indices", "indptr")}
-            else:
-                arrays["user_factors"] = self.user_factors
-        serialization.save(fileobj_or_path, parameters, arrays)
+        serialization.save(fileobj_or_path, "model", *self.to_arrays())
 
     @classmethod
     def load(cls, fileobj_or_path: serialization.PathOrFile) -> Self:
         """Read a model that :meth:`save` wrote; raises ModelFileError for a file that is not one, or not whole."""
-        parameters, arrays = serialization.load(fileobj_or_path)
         try:
-            model = cls(**{**parameters, "dtype": np.dtype(parameters["dtype"]).type})
-            if arrays:
-                model.item_factors = arrays["item_factors"]
-                if model.factors is None:
-                    shape = (len(arrays["user_indptr"]) - 1, len(model.item_factors))
-                    parts = tuple(arrays[f"user_{part}"] for part in ("data", "indices", "indptr"))
-                    model.user_factors = csr_matrix(parts, shape=shape)
-                    model.user_factors.check_format(full_check=True)
-                else:
-                    model.user_factors = arrays["user_factors"]
-                columns = len(model.item_factors) if model.factors is None else model.factors
-                for factors in (model.item_factors, model.user_factors):
-                    if factors.ndim != 2 or factors.shape[1] != columns or factors.dtype != model.dtype:
-                        raise ValueError(f"its factors have the shape {factors.shape} and hold {factors.dtype}")
-        except (KeyError, TypeError, ValueError) as error:
+            return cls.from_arrays(*serialization.load(fileobj_or_path, "model"))
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            if isinstance(error, ModelFileError):
+                raise
             raise ModelFileError(f"{fileobj_or_path} holds no LinRFM model ({error}); save the model again") from error
+
+    def to_arrays(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Return the parameters, as JSON values, and the factors by name: all that a file of the model holds."""
+        self._check_parameters()
+        arrays = {}
+        if self.item_factors is not None or self.user_factors is not None:
+            self._require_fit()
+            arrays["item_factors"], users = self.item_factors, self._users()
+            if self._is_full:
+                arrays |= {f"user_{part}": getattr(users, part) for part in ("data", "indices", "indptr")}
+            else:
+                arrays["user_factors"] = users
+        return {name: self._saved(name) for name in _PARAMETERS}, arrays
+
+    @classmethod
+    def from_arrays(cls, parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
+        """Return the model of which :meth:`to_arrays` returned these."""
+        model = cls(**{**parameters, "dtype": np.dtype(parameters["dtype"]).type})
+        if arrays:
+            model.item_factors = arrays["item_factors"]
+            if "user_factors" in arrays:
+                model.user_factors = arrays["user_factors"]
+            else:
+                shape = (len(arrays["user_indptr"]) - 1, len(model.item_factors))
+                parts = tuple(arrays[f"user_{part}"] for part in ("data", "indices", "indptr"))
+                model.user_factors = csr_matrix(parts, shape=shape)
+            model._require_fit()
+            model._users()
         return model
 
 
-def _unit_rows(factors: Any) -> Any:
+class _Checkpoint:
+    """A file that holds the last finished round of one fit, which a fingerprint identifies."""
+
+    def __init__(self, path: str | os.PathLike[str], fingerprint: str) -> None:
+        self.path, self.fingerprint = path, fingerprint
+
+    def resume(self, users: UserBlock | FullUserBlock, factors: int | None, iterations: int) -> int:
+        """Give ``users`` the round that is kept, and return the number of rounds done; 0 where none is of use."""
+        if not os.path.lexists(self.path):
+            return 0
+        header, arrays = serialization.load(self.path, "checkpoint")
+        done = header.get("done")
+        if header.get("fingerprint") != self.fingerprint or not (isinstance(done, int) and 0 < done <= iterations):
+            warnings.warn(
+                f"{os.fspath(self.path)} is the checkpoint of a fit to other interactions or with other parameters, or "
+                "of more rounds; this fit starts from its first round, after which it replaces it",
+                ParameterWarning,
+                stacklevel=3,
+            )
+            return 0
+        if factors is not None:
+            shapes = {"F": (users.n_items, factors), "U": (users.n_users, factors)}
+        else:
+            entries = users.confidence.shape
+            shapes = {"S": (users.n_items, users.n_items), "A": entries, "fitted": entries}
+        if {name: (part.shape, part.dtype) for name, part in arrays.items()} != {
+            name: (shape, users.dtype) for name, shape in shapes.items()
+        }:
+            raise ModelFileError(f"{os.fspath(self.path)} does not hold the parts of a round; remove it")
+        if isinstance(users, UserBlock):
+            users.F, users.U = arrays["F"], arrays["U"]
+        else:
+            users.take(arrays["S"], arrays["A"], arrays["fitted"])
+        return done
+
+    def keep(self, users: UserBlock | FullUserBlock, done: int) -> None:
+        names = ("F", "U") if isinstance(users, UserBlock) else ("S", "A", "fitted")
+        header = {"fingerprint": self.fingerprint, "done": done}
+        serialization.save(self.path, "checkpoint", header, {name: getattr(users, name) for name in names})
+
+    def remove(self) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(self.path)
+
+
+def _check_csr(U: csr_matrix) -> None:
+    """Raise ParameterError where the parts of a CSR matrix are none; what they hold is checked where it is used."""
+    parts = (U.data, U.indices, U.indptr)
+    if not all(isinstance(part, np.ndarray) and part.ndim == 1 for part in parts):
+        raise _corrupt_factors("its parts are no 1-D arrays")
+    if U.indices.dtype.kind + U.indptr.dtype.kind != "ii":
+        raise _corrupt_factors(f"its indices are {U.indices.dtype} and its indptr {U.indptr.dtype}")
+    if len(U.indptr) != U.shape[0] + 1 or len(U.indices) != len(U.data):
+        raise _corrupt_factors("its parts differ in length")
+
+
+def _corrupt_factors(reason: str) -> ParameterError:
+    return ParameterError(f"user_factors are a corrupt CSR matrix ({reason}); fit again, or set both factors to arrays")
+
+
+def _norms(factors: Any) -> Floats:
     if isinstance(factors, csr_matrix):
-        norms = np.sqrt(factors.multiply(factors).sum(axis=1)).A1
-        scale = 1 / np.where(norms == 0, 1e-10, norms)
-        return csr_matrix((factors.data * np.repeat(scale, np.diff(factors.indptr)), factors.indices, factors.indptr))
-    norms = np.linalg.norm(factors, axis=1, keepdims=True)
-    return factors / np.where(norms == 0, factors.dtype.type(1e-10), norms)
+        wide = factors.astype(np.float64)
+        norms: Floats = np.sqrt(wide.multiply(wide).sum(axis=1)).A1.astype(factors.dtype)
+    else:
+        norms = np.linalg.norm(factors, axis=1)
+        lost = ~((norms > 1e-15) & (norms < 1e15))  # whose squares may be out of range
+        if lost.any():
+            largest = np.abs(factors[lost]).max(axis=1)
+            largest[largest == 0] = 1
+            norms[lost] = largest * np.linalg.norm(factors[lost] / largest[:, None], axis=1)
+    norms[norms == 0] = 1e-10
+    return norms
+
+
+def _unit_rows(factors: Any) -> Any:
+    norms = _norms(factors)
+    if isinstance(factors, csr_matrix):
+        scale = np.repeat(1 / norms, np.diff(factors.indptr))
+        return csr_matrix((factors.data * scale, factors.indices, factors.indptr), shape=factors.shape)
+    return factors / norms[:, None]
+
+
+def _stored(factors: Floats, ids: NDArray[np.intp], new: Floats, what: str) -> Floats:
+    """Return a copy of factors with new rows, longer where an id is beyond."""
+    size = max(len(factors), int(ids.max(initial=-1)) + 1)
+    needed = size * factors.shape[1] * factors.itemsize
+    check_memory(needed, f"factors for {what}s up to {size - 1}", f"number new {what}s from {len(factors)} on")
+    stored = np.zeros((size, factors.shape[1]), dtype=factors.dtype)
+    stored[: len(factors)] = factors
+    stored[ids] = new
+    return stored
+
+
+def _one_row(matrix: Any, row: Any, columns: int, dtype: np.dtype[Any]) -> csr_matrix:
+    """Return a row of interactions, checked; the others are not looked at."""
+    if not (issparse(matrix) and matrix.format == "csr" and matrix.ndim == 2):
+        matrix = check_interactions(matrix, dtype, columns=columns)
+    index = _single_id(row, matrix.shape[0], "user")
+    try:
+        start, stop = (int(end) for end in matrix.indptr[index : index + 2])
+        if not 0 <= start <= stop <= min(len(matrix.indices), len(matrix.data)):
+            raise ValueError(f"row {index} is {start}..{stop}")
+        parts = (matrix.data[start:stop], matrix.indices[start:stop], [0, stop - start])
+        one = csr_matrix(parts, shape=(1, matrix.shape[1]))
+    except Exception as error:  # whatever NumPy and SciPy say of parts that do not fit together
+        raise DataError(f"user_items is corrupt: {error}; rebuild it, e.g. from its COO triplets") from error
+    return check_interactions(one, dtype, columns=columns)
+
+
+def _csr(user_items: Any) -> Any:
+    if not (issparse(user_items) and user_items.format == "csr"):
+        raise ParameterError(
+            f"user_items is {type(user_items).__name__}; pass a CSR matrix with one row for each user, or "
+            "switch filter_already_liked_items and recalculate_user off"
+        )
+    return user_items
+
+
+def _single_id(value: Any, bound: int, what: str) -> int:
+    ids, single = check_ids(value, bound, what)
+    if not single:
+        raise ParameterTypeError(f"{what} is {shown(value)}; pass one integer")
+    return int(ids[0])
+
+
+def _checked_weights(weights: Any, n: int) -> Any:
+    try:
+        matrix, pivots = np.asarray(weights[0], dtype=np.float64), np.asarray(weights[1])
+        right = matrix.shape == (n, n) and pivots.shape == (n,) and pivots.dtype.kind == "i"
+        right = right and bool(np.isfinite(matrix).all() and (pivots >= 0).all() and (pivots < n).all())
+    except Exception:  # it may be anything
+        right = False
+    if not right:
+        raise ParameterError("user_weights are not those of this user; pass what explain returned, or None")
+    return matrix, pivots
 
 
 def _top_dense(U: Floats, V: Floats, liked: csr_matrix | None, filtered: NDArray[np.intp], N: int) -> TopList:

@@ -1,6 +1,7 @@
 """The only place where input is checked: every error gives the value, the bound and the remedy."""
 
 from collections.abc import Sequence
+from itertools import chain
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from warnings import warn
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import bsr_matrix, coo_matrix, csr_matrix, dia_matrix
 
 from rfm_recsys.errors import (
     DataError,
@@ -25,24 +26,43 @@ CONTROL_GROUP = "/sys/fs/cgroup"
 FILES = ("active_file ", "inactive_file ")  # cached files, which count as used and are given up on demand
 
 
+def shown(value: Any) -> str:
+    """Return what a message says of a value, whatever it is: its repr, cut short."""
+    try:
+        text = repr(value)
+    except Exception:  # an integer of more digits than Python prints, or a class that has none
+        return f"of type {type(value).__name__}"
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return True or False, for which an integer and None stand, too; raises ParameterTypeError for anything else."""
+    if value is not None and not isinstance(value, bool | np.bool_ | Integral):
+        raise ParameterTypeError(f"{name} is {shown(value)}, of type {type(value).__name__}; pass True or False")
+    return bool(value)
+
+
 def check_number(name: str, value: Any, least: float, most: float = np.inf, *, above: bool = False) -> float:
     """Return a finite number from (or above) ``least`` to ``most``; raises ParameterError or ParameterTypeError."""
     bound = f"{'above' if above else 'at least'} {least:g}{f' and at most {most:g}' if most < np.inf else ''}"
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise ParameterTypeError(f"{name} is {value!r}, of type {type(value).__name__}; pass a number {bound}")
-    number = float(value)
+        raise ParameterTypeError(f"{name} is {shown(value)}, of type {type(value).__name__}; pass a number {bound}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = np.inf
     if not (np.isfinite(number) and least <= number <= most) or (above and number == least):
-        raise ParameterError(f"{name} is {value!r}; pass a finite number {bound}")
+        raise ParameterError(f"{name} is {shown(value)}; pass a finite number {bound}")
     return number
 
 
 def check_integer(name: str, value: Any, least: int) -> int:
     """Return an integer from ``least`` to 2^31 - 1; raises ParameterError or ParameterTypeError."""
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise ParameterTypeError(f"{name} is {value!r}, of type {type(value).__name__}; pass an integer")
+        raise ParameterTypeError(f"{name} is {shown(value)}, of type {type(value).__name__}; pass an integer")
     number = int(value)
     if not least <= number <= INT32_MAX:
-        raise ParameterError(f"{name} is {value}; pass an integer in {least}..{INT32_MAX}")
+        raise ParameterError(f"{name} is {shown(number)}; pass an integer in {least}..{INT32_MAX}")
     return number
 
 
@@ -50,15 +70,20 @@ def check_dtype(value: Any) -> np.dtype[Any]:
     """Return float32 or float64 as a NumPy dtype; raises ParameterError for any other."""
     try:
         dtype: np.dtype[Any] = np.dtype(value)
-    except TypeError as error:
-        raise ParameterTypeError(f"dtype is {value!r}; pass np.float32 or np.float64") from error
+    except Exception as error:  # a TypeError, mostly
+        raise ParameterTypeError(f"dtype is {shown(value)}; pass np.float32 or np.float64") from error
     if dtype not in (np.float32, np.float64):
         raise ParameterError(f"dtype is {dtype}; pass np.float32 or np.float64")
     return dtype
 
 
 def check_interactions(
-    user_items: Any, dtype: np.dtype[Any], *, rows: int | None = None, items: int | None = None
+    matrix: Any,
+    dtype: np.dtype[Any],
+    *,
+    rows: int | None = None,
+    columns: int | None = None,
+    name: str = "user_items",
 ) -> csr_matrix:
     """Return interactions as a CSR matrix of ``dtype`` in canonical form; the caller's matrix is left as it was.
 
@@ -69,42 +94,96 @@ def check_interactions(
     ParameterTypeError
         Not a matrix of numbers.
     DataError
-        Not finite, corrupt, too large, or not of the shape (``rows``, ``items``).
+        Not finite, corrupt, too large, or not of the shape (``rows``, ``columns``).
     """
-    if not scipy.sparse.issparse(user_items):
+    if not scipy.sparse.issparse(matrix):
         raise ParameterTypeError(
-            f"user_items is a {type(user_items).__name__}; pass a SciPy sparse matrix, as scipy.sparse.csr_matrix(...)"
+            f"{name} is a {type(matrix).__name__}; pass a SciPy sparse matrix, as scipy.sparse.csr_matrix(...)"
         )
-    if user_items.format != "csr":
+    if matrix.format != "csr":
         warn(
-            f"user_items is a {user_items.format.upper()} matrix and is converted; pass CSR to save the time",
+            f"{name} is a {matrix.format.upper()} matrix and is converted; pass CSR to save the time",
             ParameterWarning,
             stacklevel=3,
         )
-    if user_items.ndim != 2:
-        raise DataError(f"user_items has {user_items.ndim} dimension(s); pass a matrix of users x items")
-    if user_items.dtype.kind not in "biuf":
-        raise ParameterTypeError(f"user_items holds {user_items.dtype}; pass real numbers")
-    if max(user_items.shape) > INT32_MAX:
-        raise DataError(
-            f"user_items has the shape {user_items.shape}; at most {INT32_MAX} users and items are possible"
-        )
+    if matrix.ndim != 2:
+        raise DataError(f"{name} has {matrix.ndim} dimension(s); pass a matrix of {name.replace('_', ' x ')}")
+    held = getattr(matrix, "dtype", None)
+    if isinstance(held, np.dtype) and held.kind not in "biuf":
+        raise ParameterTypeError(f"{name} holds {held}; pass real numbers")
+    if max(matrix.shape) > INT32_MAX:
+        raise DataError(f"{name} has the shape {matrix.shape}; at most {INT32_MAX} users and items are possible")
     try:
-        matrix = csr_matrix(user_items)
-        matrix.check_format(full_check=True)
-    except (ValueError, IndexError) as error:
-        raise DataError(f"user_items is corrupt: {error}; rebuild it, e.g. from its COO triplets") from error
+        csr = _as_csr(matrix, dtype)
+    except MemoryError as error:
+        raise InsufficientMemoryError(f"{name} does not fit into memory as CSR: {error}") from error
+    except Exception as error:  # whatever NumPy and SciPy say of parts that do not fit together
+        raise DataError(f"{name} is corrupt: {error}; rebuild it, e.g. from its COO triplets") from error
+    one, other = name.removesuffix("s").split("_")
     for axis, expected, remedy in (
-        (0, rows, "pass one row for each user asked for"),
-        (1, items, "pass the items that were seen in fit(), in the same order"),
+        (0, rows, f"pass one row for each {one} asked for"),
+        (1, columns, f"pass the {other}s that were seen in fit(), in the same order"),
     ):
-        if expected is not None and matrix.shape[axis] != expected:
+        if expected is not None and csr.shape[axis] != expected:
             what = ("row", "column")[axis]
-            raise DataError(f"user_items has {matrix.shape[axis]} {what}(s), not {expected}; {remedy}")
-    return _canonical(matrix, dtype)
+            raise DataError(f"{name} has {csr.shape[axis]} {what}(s), not {expected}; {remedy}")
+    return _canonical(csr, dtype, (one, other))
 
 
-def _canonical(matrix: csr_matrix, dtype: np.dtype[Any]) -> csr_matrix:
+def _as_csr(matrix: Any, dtype: np.dtype[Any]) -> csr_matrix:
+    """Return a matrix of any format as CSR, rebuilt from its parts; raises some Exception where they are corrupt.
+
+    Rebuilt, since SciPy's conversions trust a matrix, and read and write beyond its arrays.
+    """
+    rows, columns = matrix.shape
+    if matrix.format == "dok":
+        matrix = matrix.tocoo()
+    if matrix.format == "lil":
+        lengths = [len(row) for row in matrix.rows]
+        if lengths != [len(row) for row in matrix.data]:
+            raise ValueError("a row has not as many values as columns")
+        indptr = np.cumsum([0, *lengths])
+        indices = np.fromiter(chain.from_iterable(matrix.rows), np.int64, indptr[-1])
+        data = np.fromiter(chain.from_iterable(matrix.data), dtype, indptr[-1])
+    elif matrix.format in ("coo", "dia"):
+        with np.errstate(over="ignore"):  # of dtype already, so that duplicates do not add up in, say, int8
+            data = np.asarray(matrix.data).astype(dtype)
+        if matrix.format == "coo":
+            return coo_matrix((data, (matrix.row, matrix.col)), shape=(rows, columns)).tocsr()
+        return dia_matrix((data, matrix.offsets), shape=(rows, columns)).tocsr()
+    else:
+        data, indices, indptr = (np.asarray(part) for part in (matrix.data, matrix.indices, matrix.indptr))
+    if data.dtype.kind not in "biuf":
+        raise ValueError(f"it holds {data.dtype}")
+    parts = (data, indices, indptr)
+    if matrix.format == "bsr":
+        check_parts(indptr, indices, len(data), (rows // data.shape[1], columns // data.shape[2]))
+        return bsr_matrix(parts, shape=(rows, columns)).tocsr()
+    if matrix.format == "csc":
+        check_parts(indptr, indices, data.size, (columns, rows))
+        return csr_matrix(parts, shape=(columns, rows)).T.tocsr()
+    check_parts(indptr, indices, data.size, (rows, columns))
+    return csr_matrix(parts, shape=(rows, columns))
+
+
+def check_parts(indptr: NDArray[Any], indices: NDArray[Any], n_values: int, shape: tuple[int, int]) -> None:
+    """Raise ValueError for parts of a CSR matrix that point beyond one another.
+
+    SciPy's own check passes an indptr that falls where it ends in 0, is below 0, or is unsigned.
+    """
+    for name, part in (("indptr", indptr), ("indices", indices)):
+        if part.ndim != 1 or part.dtype.kind not in "iu":
+            raise ValueError(f"{name} has {part.ndim} dimension(s) of {part.dtype}")
+    if len(indptr) != shape[0] + 1 or indptr[0] != 0 or (indptr[1:] < indptr[:-1]).any():
+        raise ValueError(f"indptr does not ascend from 0 on for {shape[0]} rows")
+    if len(indices) != n_values or indptr[-1] > n_values:
+        raise ValueError(f"indptr ends at {indptr[-1]}, with {len(indices)} indices and {n_values} values")
+    used = indices[: int(indptr[-1])]
+    if len(used) and not 0 <= used.min() <= used.max() < shape[1]:
+        raise ValueError(f"indices are in {used.min()}..{used.max()}, and not in 0..{shape[1] - 1}")
+
+
+def _canonical(matrix: csr_matrix, dtype: np.dtype[Any], what: tuple[str, str]) -> csr_matrix:
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows the dtype is reported as not finite
         matrix = csr_matrix((matrix.data.astype(dtype), matrix.indices, matrix.indptr), shape=matrix.shape)
         finite = np.isfinite(matrix.data)
@@ -116,8 +195,8 @@ def _canonical(matrix: csr_matrix, dtype: np.dtype[Any]) -> csr_matrix:
         entry = int(np.flatnonzero(~finite)[0])
         row = int(np.searchsorted(matrix.indptr, entry, side="right")) - 1
         raise DataError(
-            f"the value of user {row}, item {matrix.indices[entry]} is not a finite {dtype}: {matrix.data[entry]}; "
-            "remove or replace it"
+            f"the value of {what[0]} {row}, {what[1]} {matrix.indices[entry]} is not a finite {dtype}: "
+            f"{matrix.data[entry]}; remove or replace it"
         )
     if not matrix.data.all():
         matrix = matrix.copy()
@@ -133,9 +212,12 @@ def check_ids(ids: Any, bound: int | None, what: str) -> tuple[NDArray[np.intp],
     ParameterTypeError
         Not integers.
     IdError
-        Outside ``0..bound - 1`` (``bound=None``: negative).
+        Outside ``0..bound - 1`` (``bound=None``: 2^31).
     """
-    array = np.asarray(ids)
+    try:
+        array = np.asarray(ids)
+    except Exception as error:  # rows of different lengths, mostly
+        raise ParameterTypeError(f"{what} ids are no array ({error}); pass an integer or integers") from error
     if array.size == 0 and array.ndim == 1:
         array = array.astype(np.intp)
     if array.dtype.kind not in "iu" or array.ndim > 1:
@@ -143,10 +225,10 @@ def check_ids(ids: Any, bound: int | None, what: str) -> tuple[NDArray[np.intp],
             f"{what} ids of type {array.dtype} and shape {array.shape}; pass an integer or a 1-D array of integers"
         )
     flat = array.reshape(-1)
-    outside = flat < 0 if bound is None else (flat < 0) | (flat >= bound)
+    bound = INT32_MAX + 1 if bound is None else bound
+    outside = (flat < 0) | (flat >= bound)
     if outside.any():
-        highest = INT32_MAX if bound is None else bound - 1
-        raise IdError(f"{what} {flat[outside][0]} is outside 0..{highest}; pass ids that were seen in fit()")
+        raise IdError(f"{what} {flat[outside][0]} is outside 0..{bound - 1}; pass ids that were seen in fit()")
     return flat.astype(np.intp), array.ndim == 0
 
 

@@ -147,6 +147,12 @@ def rounds(
             X = np.where(confidence != 0, liked, X)
 
 
+def fold_in_items(confidence: Floats, X: Floats, power: float, penalty: float, factors: int) -> Floats:
+    """Complete each row of a matrix of items x users with the K of the users, whose G is ``X X^T``."""
+    K = reweighting(X @ X.T, X.any(axis=1).astype(float), power, factors)
+    return np.array([complete(row, K, penalty) for row in confidence])
+
+
 def soft_impute(Y: Floats, observed: NDArray[np.bool_], penalty: float, steps: int) -> Floats:
     """Minimise ``|P_O(Y - X)|^2 / 2 + penalty |X|_*``: proximal gradient, which soft-thresholds singular values.
 
