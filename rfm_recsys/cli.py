@@ -1,7 +1,9 @@
-"""The command line: ``rfm-recsys compare``."""
+"""The command line: ``rfm-recsys fit``, ``recommend``, ``similar``, ``explain`` and ``compare``."""
 
 import os
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,12 +16,16 @@ try:
     from rich.markup import escape
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.table import Table
+    from rich.text import Text
 except ModuleNotFoundError as error:
     print(f"rfm-recsys needs {error.name}; install it with: pip install 'rfm-recsys[evaluation]'", file=sys.stderr)
     sys.exit(2)
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from rfm_recsys.evaluation.protocol import Data
+    from rfm_recsys.tables import TableModel
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="lin-RFM recommendations.")
 ALL = "LinRFM,ALS,EASE,ItemKNN-cosine,ItemKNN-BM25,BPR,Popularity"
@@ -28,14 +34,14 @@ COSTS = {"fit (s)": ("fit_seconds", ".2f"), "MiB": ("peak_memory_mib", ".0f")}
 
 
 def main() -> None:
-    """Run the command line; errors of ours are one line on stderr and exit status 2."""
+    """Run the command line; errors of ours and the system's are one line on stderr and exit status 2."""
     try:
         app()
-    except RfmRecsysError as error:
+    except (RfmRecsysError, OSError) as error:
         Console(stderr=True).print(f"Error: {error}", style="red", markup=False, highlight=False)
         sys.exit(2)
     except ModuleNotFoundError as error:  # PackageNotFoundError, too
-        needed = f"rfm-recsys compare needs {error.name}; install it with: pip install 'rfm-recsys[evaluation]'"
+        needed = f"rfm-recsys needs {error.name}; install it with: pip install 'rfm-recsys[evaluation]'"
         Console(stderr=True).print(needed, style="red", markup=False, highlight=False)
         sys.exit(2)
 
@@ -53,6 +59,174 @@ def options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
 ) -> None:
     """lin-RFM recommendations."""
+
+
+ModelArgument = Annotated[Path, typer.Argument(help="A model that fit has written.", show_default=False)]
+ItemOption = Annotated[str, typer.Option(help="The id of an item.", show_default=False)]
+CountOption = Annotated[int, typer.Option("-N", min=1, help="How many items, at most.")]
+
+
+def _column(role: str) -> Any:
+    return typer.Option(help=f"Column of the {role}; by default the one with a usual name.", show_default=False)
+
+
+@app.command()
+def fit(
+    interactions: Annotated[
+        Path, typer.Argument(help="A CSV or Parquet file, one interaction a row.", show_default=False)
+    ],
+    model: Annotated[Path, typer.Option(help="Where to write the model.")] = Path("model.rfm"),
+    user: Annotated[str | None, _column("user ids")] = None,
+    item: Annotated[str | None, _column("item ids")] = None,
+    value: Annotated[str | None, _column("confidences or ratings")] = None,
+    timestamp: Annotated[str | None, _column("timestamps")] = None,
+    duplicates: Annotated[
+        str, typer.Option(help="Of several rows for one user and item: take the 'last', the 'sum', or end in 'error'.")
+    ] = "last",
+    factors: Annotated[str, typer.Option(help="Number of factors, or 'full' for the full form.")] = "256",
+    regularization: Annotated[float, typer.Option(help="Weight of the prior.")] = 4.0,
+    alpha: Annotated[float, typer.Option(help="Weight of an interaction of value 1.")] = 7.0,
+    iterations: Annotated[int, typer.Option(help="Rounds of lin-RFM.")] = 2,
+    power: Annotated[float, typer.Option(help="Power of the AGOP.")] = 0.35,
+    item_norm: Annotated[float, typer.Option(help="How far to even out the popularity of items, 0 to 1.")] = 0.8,
+    user_norm: Annotated[float, typer.Option(help="How far to even out the activity of users, 0 to 1.")] = 0.8,
+    seed: Annotated[int, typer.Option(help="Seed of the randomised eigenvectors.")] = 0,
+    checkpoint: Annotated[
+        bool, typer.Option(help="Keep each round beside the model, as .checkpoint, and go on from there after a kill.")
+    ] = True,
+) -> None:
+    """Fit a model to a table of interactions, and write both to one file."""
+    if factors != "full" and not factors.isdecimal():
+        raise ParameterError(f"factors is {factors!r}; pass an integer of at least 1, or 'full'")
+    console = Console()
+    with console.status("importing"):
+        from rfm_recsys import LinRFM
+        from rfm_recsys.datasets import read_interactions
+        from rfm_recsys.tables import TableModel, check_target
+    check_target(model)
+    recommender = LinRFM(
+        None if factors == "full" else int(factors), regularization, alpha, iterations, power, item_norm, user_norm,
+        random_state=seed,
+    )  # fmt: skip
+    with console.status(f"reading {interactions}"):
+        table = read_interactions(interactions, user, item, value, timestamp, duplicates)  # type: ignore[arg-type]
+    kept = model.with_name(f"{model.name}.checkpoint") if checkpoint else None
+    begun = time.perf_counter()
+    fitted = TableModel.fit(table, recommender, show_progress=sys.stderr.isatty(), checkpoint=kept)
+    seconds = time.perf_counter() - begun
+    fitted.save(model)
+    size = f"{table.shape[0]:,} users, {table.shape[1]:,} items, {len(table.values):,} interactions"
+    console.print(f"{size}: fitted in {seconds:.1f} s, written to {model}", markup=False, highlight=False)
+
+
+@app.command()
+def recommend(
+    model: ModelArgument,
+    user: Annotated[
+        list[str] | None, typer.Option(help="The id of a user; may be given several times.", show_default=False)
+    ] = None,
+    everybody: Annotated[
+        bool, typer.Option("--all", help="For all users; needs --output with a .parquet file.")
+    ] = False,
+    n: CountOption = 10,
+    include_liked: Annotated[
+        bool, typer.Option("--include-liked", help="Items that the user has already, too.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="A .csv or .parquet file to write instead.", show_default=False)
+    ] = None,
+) -> None:
+    """Print the best items of users, or write them to a file."""
+    if everybody == bool(user):
+        raise ParameterError("pass either --user, once for each user, or --all")
+    if everybody and output is None:
+        raise ParameterError("--all is for a file; pass --output with a .parquet file, too")
+    endings = (".parquet",) if everybody else (".csv", ".parquet")
+    if output is not None and output.suffix not in endings:
+        raise ParameterError(f"{output} cannot be written; pass --output with a {' or '.join(endings)} file")
+    console = Console()
+    with console.status("importing"):
+        from rfm_recsys.tables import check_target
+    if output is not None:
+        check_target(output)
+    table_model = _table_model(model)
+    if everybody and output is not None:
+        table_model.recommend_all(output, n, not include_liked, show_progress=sys.stderr.isatty())
+    else:
+        users = [_typed(text, table_model.user_ids) for text in user or ()]
+        frame = table_model.recommend(users, n, not include_liked)
+        if output is None:
+            _show(console, frame, "no item is left to recommend" if frame.empty else None)
+            return
+        _write(frame, output)
+    console.print(f"written to {output}", markup=False, highlight=False)
+
+
+@app.command()
+def similar(model: ModelArgument, item: ItemOption, n: CountOption = 10) -> None:
+    """Print the items that are most similar to one, by the cosine of their factors."""
+    table_model = _table_model(model)
+    _show(Console(), table_model.similar(_typed(item, table_model.item_ids), n))
+
+
+@app.command()
+def explain(
+    model: ModelArgument,
+    user: Annotated[str, typer.Option(help="The id of a user.", show_default=False)],
+    item: ItemOption,
+    n: CountOption = 10,
+) -> None:
+    """Print the score of an item for a user, and the liked items that account for most of it."""
+    table_model = _table_model(model)
+    ids = _typed(user, table_model.user_ids), _typed(item, table_model.item_ids)
+    score, shares = table_model.explain(*ids, n)
+    _show(Console(), shares, f"item {item} scores {score:.4f} for user {user}; the largest shares:")
+
+
+def _table_model(path: Path) -> "TableModel":
+    if not path.is_file():
+        raise DataError(f"there is no file {path}; pass a model that rfm-recsys fit has written")
+    with Console().status(f"loading {path}"):
+        from rfm_recsys.tables import TableModel
+
+        return TableModel.load(path)
+
+
+def _typed(text: str, known: "pd.Index[Any]") -> int | float | str:
+    """Return the known id that is written like this: an integer, a float or else a string."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            if (number := kind(text)) in known:
+                return number
+    return text
+
+
+def _write(frame: "pd.DataFrame", path: Path) -> None:
+    from rfm_recsys.serialization import replacing
+
+    with replacing(path) as partial:
+        if path.suffix == ".csv":
+            frame.to_csv(partial, index=False)
+            return
+        try:
+            frame.to_parquet(partial, index=False)
+        except (TypeError, ValueError) as error:  # as Arrow's are
+            raise DataError(
+                f"a Parquet column cannot hold ids of several types ({error}); pass --output with a .csv file"
+            ) from error
+
+
+def _show(console: Console, frame: "pd.DataFrame", heading: str | None = None) -> None:
+    if heading is not None:
+        console.print(heading, markup=False, highlight=False)
+    table = Table(box=box.SIMPLE_HEAD)
+    scores = [name in ("score", "share") for name in frame.columns]
+    for name, is_score in zip(frame.columns, scores, strict=True):
+        table.add_column(name, justify="right" if is_score or name == "rank" else "left", overflow="fold")
+    for row in frame.itertuples(index=False):
+        cells = zip(row, scores, strict=True)
+        table.add_row(*(Text(f"{cell:.4f}" if is_score else str(cell)) for cell, is_score in cells))
+    console.print(table)
 
 
 @app.command()

@@ -1,0 +1,330 @@
+"""A model with the ids of its table: the same lists in other words, its files, and what it refuses."""
+
+import datetime
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+from pyarrow.parquet import ParquetFile
+
+from rfm_recsys import LinRFM, serialization, tables
+from rfm_recsys.datasets import Interactions, from_frame
+from rfm_recsys.errors import DataError, IdError, ModelFileError, ParameterTypeError
+from rfm_recsys.tables import KIND, TableModel
+
+USERS, ITEMS = 40, 20
+
+Naming = Callable[[int], Any]
+NAMINGS: dict[str, Naming] = {
+    "integers": lambda index: 7 * index - 20,
+    "strings": lambda index: f"no. {index:03d}",
+    "numerals": lambda index: f"{index:03d}",
+    "floats": lambda index: index + 0.5,
+    "mixed": lambda index: (index, str(index), index + 0.5)[index % 3],
+    "numbers": lambda index: (index, index + 0.5)[index % 2],
+    "long": lambda index: 2**70 + index,
+}
+IDS = pytest.mark.parametrize("name", NAMINGS.values(), ids=NAMINGS)
+
+
+def table(name: Naming = NAMINGS["strings"]) -> pd.DataFrame:
+    """Make a third of all pairs, with values in 1..5; the first user has all items, and the second all but two."""
+    rng = np.random.default_rng(0)
+    chosen = rng.random((USERS, ITEMS)) < 1 / 3
+    chosen[0], chosen[1] = True, np.arange(ITEMS) >= 2
+    users, items = (indices.tolist() for indices in np.nonzero(chosen))
+    frame = pd.DataFrame({"rating": rng.integers(1, 6, len(users))})
+    for column, indices in (("user_id", users), ("item_id", items)):
+        ids = [name(index) for index in indices]
+        frame[column] = pd.Series(ids, dtype=object if len({*map(type, ids)}) > 1 else None)
+    return frame
+
+
+def fitted(frame: pd.DataFrame, factors: int | None = 8) -> TableModel:
+    return TableModel.fit(frame, LinRFM(factors), show_progress=False)
+
+
+def pairs(frame: pd.DataFrame) -> set[tuple[Any, Any]]:
+    return set(zip(frame["user_id"].tolist(), frame["item_id"].tolist(), strict=True))
+
+
+@pytest.fixture
+def model() -> TableModel:
+    return fitted(table())
+
+
+# --- what it answers ---
+
+
+@IDS
+def test_lists_are_those_of_the_model_in_the_ids_of_the_table(name: Naming) -> None:
+    frame = table(name)
+    data = from_frame(frame, value="rating")
+    users = [name(index) for index in (5, 3, 17)]
+    direct = LinRFM(8).fit(data.to_csr(), show_progress=False)
+    indices = data.user_index(users)
+    items, scores = direct.recommend(indices, data.to_csr()[indices], N=4)
+
+    answer = fitted(frame).recommend(users, N=4)
+    assert answer.columns.tolist() == ["user_id", "item_id", "rank", "score"]
+    assert answer["user_id"].tolist() == [user for user in users for _ in range(4)]
+    expected = data.item_ids[items.ravel()].tolist()
+    assert answer["item_id"].tolist() == expected
+    assert [*map(type, answer["item_id"].tolist())] == [*map(type, expected)]
+    assert answer["rank"].tolist() == [1, 2, 3, 4] * 3
+    np.testing.assert_array_equal(answer["score"], scores.ravel())
+
+
+def test_no_user_is_recommended_an_item_that_the_user_has(model: TableModel) -> None:
+    answer = model.recommend(N=ITEMS)
+    assert not pairs(answer) & pairs(table())
+    assert len(answer) == USERS * ITEMS - len(table())  # and everybody gets all the others
+    assert len(model.recommend(N=ITEMS, filter_already_liked_items=False)) == USERS * ITEMS
+
+
+def test_a_user_for_whom_less_is_left_gets_less(model: TableModel) -> None:
+    answer = model.recommend(["no. 000", "no. 001"], N=1000)
+    assert answer["user_id"].tolist() == ["no. 001"] * 2
+    assert {*answer["item_id"]} == {"no. 000", "no. 001"}
+    assert answer["rank"].tolist() == [1, 2]
+
+
+def test_a_single_user_no_user_and_no_item(model: TableModel) -> None:
+    assert len(model.recommend("no. 007", N=3)) == 3
+    for answer in (model.recommend([]), model.recommend(N=0)):
+        assert answer.columns.tolist() == ["user_id", "item_id", "rank", "score"]
+        assert answer.empty
+
+
+def test_similar_items_come_by_cosine_without_the_item(model: TableModel) -> None:
+    factors = model.model.item_factors / model.model.item_norms[:, None]
+    cosines = pd.Series(factors @ factors[3], index=model.item_ids).drop("no. 003").sort_values(ascending=False)
+    answer = model.similar("no. 003", N=1000)
+    assert answer.columns.tolist() == ["item_id", "rank", "score"]
+    assert answer["rank"].tolist() == [*range(1, ITEMS)]
+    assert "no. 003" not in {*answer["item_id"]}
+    np.testing.assert_allclose(answer["score"], cosines, atol=1e-6)
+    np.testing.assert_allclose(answer["score"], cosines[answer["item_id"].tolist()], atol=1e-6)
+    assert model.similar("no. 003", N=2)["item_id"].tolist() == answer["item_id"].tolist()[:2]
+
+
+@pytest.mark.parametrize("factors", [8, None], ids=["low-rank", "full"])
+def test_the_shares_of_an_explanation_add_up_to_the_score(factors: int | None) -> None:
+    frame = table()
+    model = fitted(frame, factors)
+    best = model.recommend("no. 009", N=1).iloc[0]
+    score, shares = model.explain("no. 009", best["item_id"], N=ITEMS)
+    assert shares.columns.tolist() == ["item_id", "share"]
+    assert {*shares["item_id"]} == {*frame["item_id"][frame["user_id"] == "no. 009"]}
+    assert sum(shares["share"].tolist()) == score
+    assert score == pytest.approx(best["score"], abs=1e-4)
+    assert model.explain("no. 009", best["item_id"], N=2)[1].equals(shares[:2])
+
+
+def test_a_frame_its_file_and_its_interactions_are_the_same(tmp_path: Path) -> None:
+    frame = table(NAMINGS["integers"])
+    path = tmp_path / "ratings.csv"
+    frame.to_csv(path, index=False)
+    expected = fitted(frame).recommend()
+    for source in (path, str(path), from_frame(frame, value="rating")):
+        pd.testing.assert_frame_equal(
+            TableModel.fit(source, LinRFM(8), show_progress=False).recommend(), expected, check_exact=True
+        )
+
+
+def test_nothing_of_this_is_imported_with_the_library() -> None:
+    program = "import rfm_recsys, sys; sys.exit('pandas' in sys.modules or 'rfm_recsys.tables' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+# --- recommend_all ---
+
+
+@pytest.mark.parametrize("name", [NAMINGS["integers"], NAMINGS["strings"]], ids=["integers", "strings"])
+@pytest.mark.parametrize("liked", [True, False])
+def test_the_file_for_all_users_holds_what_recommend_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: Naming, liked: bool
+) -> None:
+    model = fitted(table(name))
+    path = tmp_path / "all.parquet"
+    monkeypatch.setattr(tables, "ROWS", 30)
+    model.recommend_all(path, N=5, filter_already_liked_items=liked, show_progress=False)
+    assert ParquetFile(path).num_row_groups == 7
+    pd.testing.assert_frame_equal(pd.read_parquet(path), model.recommend(N=5, filter_already_liked_items=liked))
+    assert [file.name for file in tmp_path.iterdir()] == ["all.parquet"]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_file_for_all_users_that_is_interrupted_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: TableModel
+) -> None:
+    path = tmp_path / "all.parquet"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(tables, "ROWS", 30)
+    recommend = model.model.recommend
+
+    def interrupted(users: NDArray[Any], *arguments: Any) -> Any:
+        if users[0] > 0:
+            raise KeyboardInterrupt
+        return recommend(users, *arguments)
+
+    monkeypatch.setattr(model.model, "recommend", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.recommend_all(path, N=5, show_progress=False)
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["all.parquet"]
+
+
+@pytest.mark.parametrize("path", ["no-such-folder/all.parquet", ".", "file/all.parquet"])
+def test_a_target_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: TableModel, path: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(model.model, "recommend", lambda *_: pytest.fail("it worked"))
+    with pytest.raises(DataError, match="cannot be written; pass the path of a file in a folder"):
+        model.recommend_all(tmp_path / path, show_progress=False)
+
+
+def test_ids_of_several_types_are_refused_for_parquet(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot hold ids of several types"):
+        fitted(table(NAMINGS["mixed"])).recommend_all(tmp_path / "all.parquet", show_progress=False)
+    assert not [*tmp_path.iterdir()]
+
+
+# --- files ---
+
+
+@IDS
+@pytest.mark.parametrize("factors", [8, None], ids=["low-rank", "full"])
+def test_a_file_gives_the_same_model_with_ids_of_the_same_types(
+    tmp_path: Path, name: Naming, factors: int | None
+) -> None:
+    model = fitted(table(name), factors)
+    model.save(tmp_path / "model.rfm")
+    loaded = TableModel.load(tmp_path / "model.rfm")
+    for one, two in ((model.user_ids, loaded.user_ids), (model.item_ids, loaded.item_ids)):
+        pd.testing.assert_index_equal(one, two, exact=True)
+        assert [*map(type, one.tolist())] == [*map(type, two.tolist())]
+    pd.testing.assert_frame_equal(model.recommend(), loaded.recommend(), check_exact=True)
+    pd.testing.assert_frame_equal(model.similar(name(3)), loaded.similar(name(3)), check_exact=True)
+    score, shares = model.explain(name(4), name(5))
+    assert loaded.explain(name(4), name(5))[0] == score
+    pd.testing.assert_frame_equal(loaded.explain(name(4), name(5))[1], shares, check_exact=True)
+    assert loaded.model.get_params() == model.model.get_params()
+
+
+def test_a_file_object_will_do(model: TableModel) -> None:
+    file = io.BytesIO()
+    model.save(file)
+    file.seek(0)
+    pd.testing.assert_frame_equal(TableModel.load(file).recommend(), model.recommend(), check_exact=True)
+
+
+def test_files_that_are_cut_altered_or_foreign_are_refused(tmp_path: Path, model: TableModel) -> None:
+    path = tmp_path / "model.rfm"
+    model.save(path)
+    whole = path.read_bytes()
+    for place in (10, len(whole) // 3, len(whole) - 200):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(ModelFileError, match="checksum"):
+            TableModel.load(path)
+    path.write_bytes(whole[:-100])
+    with pytest.raises(ModelFileError, match="save it again"):
+        TableModel.load(path)
+    model.model.save(path)
+    with pytest.raises(ModelFileError, match="pass another file"):
+        TableModel.load(path)
+
+
+ALTERED: dict[str, dict[str, Any]] = {
+    "no factors": {"item_factors": None},
+    "no user factors": {"user_factors": None},
+    "factors of other users": {"user_factors": np.ones((USERS + 1, 8), dtype=np.float32)},
+    "factors of other items": {"item_factors": np.ones((ITEMS - 1, 8), dtype=np.float32)},
+    "no ids": {"user_ids": None},
+    "too few ids": {"user_ids": np.arange(USERS - 1)},
+    "too many ids": {"user_ids": np.arange(USERS + 1)},
+    "ids twice": {"user_ids": np.zeros(USERS, dtype=np.int64)},
+    "floats for integers": {"user_ids": np.arange(USERS) / 2},
+    "a table of ids": {"user_ids": np.arange(2 * USERS).reshape(USERS, 2)},
+    "no JSON": {"user_ids": None, "user_ids_json": np.frombuffer(b"[1, 2", dtype=np.uint8)},
+    "no list": {"user_ids": None, "user_ids_json": np.frombuffer(b"7", dtype=np.uint8)},
+    "null": {"user_ids": None, "user_ids_json": np.frombuffer(b"[null" + b", 1" * 39 + b"]", dtype=np.uint8)},
+    "lists": {"user_ids": None, "user_ids_json": np.frombuffer(b"[[1]" + b", 1" * 39 + b"]", dtype=np.uint8)},
+    "no interactions": {"interactions_indptr": None},
+    "an item beyond": {"interactions_indices": 10**6},
+    "rows that are not": {"interactions_indptr": -1},
+    "text for values": {"interactions_data": "x"},
+    "not finite": {"interactions_data": np.nan},
+}
+
+
+@pytest.mark.parametrize("altered", ALTERED.values(), ids=ALTERED)
+def test_a_file_of_parts_that_do_not_fit_together_is_refused(tmp_path: Path, altered: dict[str, Any]) -> None:
+    model = fitted(table(NAMINGS["integers"]))
+    model.save(tmp_path / "model.rfm")
+    parameters, arrays = serialization.load(tmp_path / "model.rfm", KIND)
+    for name, value in altered.items():
+        if value is None:
+            del arrays[name]
+        elif isinstance(value, np.ndarray):
+            arrays[name] = value
+        else:
+            arrays[name] = np.full_like(arrays[name], value, dtype=None if not isinstance(value, str) else "U1")
+    serialization.save(tmp_path / "model.rfm", KIND, parameters, arrays)
+    with pytest.raises(ModelFileError, match="holds no table model"):
+        TableModel.load(tmp_path / "model.rfm")
+
+
+# --- what it refuses ---
+
+
+def test_unknown_ids_are_named(model: TableModel) -> None:
+    with pytest.raises(IdError, match="user id 'eve' is not among the 40 known ones"):
+        model.recommend(["no. 001", "eve"])
+    with pytest.raises(IdError, match="user id 3 is not among"):
+        model.recommend(3)
+    with pytest.raises(IdError, match="user id 'eve' is not among"):
+        model.explain("eve", "no. 001")
+    with pytest.raises(IdError, match="item id 'x' is not among the 20 known ones"):
+        model.explain("no. 001", "x")
+    with pytest.raises(IdError, match="item id 'x' is not among"):
+        model.similar("x")
+    with pytest.raises(ParameterTypeError, match="pass one id"):
+        model.similar(["no. 001"])
+
+
+@pytest.mark.parametrize("value", [True, UUID(int=3), ("a", 1), datetime.date(2024, 2, 1), 1j])
+def test_ids_that_a_file_cannot_hold_are_refused_before_the_fit(value: Any) -> None:
+    frame = table()
+    frame["item_id"] = [value if item == "no. 003" else item for item in frame["item_id"]]
+    with pytest.raises(DataError, match=r"item id .* is of type \w+; make the ids strings, e.g. with frame") as caught:
+        fitted(frame)
+    assert repr(value) in str(caught.value)
+
+
+def test_anything_but_a_table_is_refused() -> None:
+    with pytest.raises(ParameterTypeError, match="interactions is a list; pass a DataFrame, a path, or Interactions"):
+        TableModel.fit([(1, 2)])  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="column 'user_id' stands 0 times"):
+        fitted(table().rename(columns={"user_id": "who"}))
+    twice = Interactions.from_indices([0, 1], [0, 1], [1, 1], n_users=2, n_items=2)
+    with pytest.raises(DataError, match="user id 5 stands twice"):
+        TableModel.fit(Interactions(twice.users, twice.items, twice.values, None, pd.Index([5, 5]), pd.Index([1, 2])))
+
+
+def test_a_checkpoint_of_something_else_is_refused_and_a_used_one_is_gone(tmp_path: Path, model: TableModel) -> None:
+    path = tmp_path / "checkpoint"
+    TableModel.fit(table(), LinRFM(8), show_progress=False, checkpoint=path)
+    assert not path.exists()
+    model.save(path)
+    with pytest.raises(ModelFileError, match="table model"):
+        TableModel.fit(table(), LinRFM(8), show_progress=False, checkpoint=path)
