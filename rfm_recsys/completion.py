@@ -67,13 +67,22 @@ class _OneBlasThread:
 _one_blas_thread = _OneBlasThread()
 
 
+def _wait_for_other_threads() -> None:
+    """Let no thread set the number of BLAS threads during a fork: OpenBLAS's lock would stay closed in the child."""
+    _one_blas_thread.lock.acquire()
+
+
+def _go_on() -> None:
+    _one_blas_thread.lock.release()
+
+
 def _forget_other_threads() -> None:
     """Begin afresh in a forked process, where the threads that were inside do not exist."""
     global _one_blas_thread  # noqa: PLW0603
     _one_blas_thread = _OneBlasThread()
 
 
-os.register_at_fork(after_in_child=_forget_other_threads)
+os.register_at_fork(before=_wait_for_other_threads, after_in_parent=_go_on, after_in_child=_forget_other_threads)
 
 
 @contextmanager

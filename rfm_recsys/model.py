@@ -7,7 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -274,7 +274,7 @@ class LinRFM:
         done = 0 if kept is None else kept.resume(users, factors, self.iterations)
         with (
             self._threads(),
-            tqdm(total=self.iterations, initial=done, disable=not show_progress, desc="LinRFM", unit="round") as bar,
+            _progress(self.iterations, done) if show_progress else nullcontext() as bar,
         ):
             todo = range(done, self.iterations)
             if isinstance(users, UserBlock):
@@ -289,8 +289,10 @@ class LinRFM:
                 elapsed, begun = time.perf_counter() - begun, time.perf_counter()
                 if loss is not None:
                     log.info("round %d: loss %.6f", iteration, loss)
-                    bar.set_postfix(loss=f"{loss:.6f}")
-                bar.update()
+                if bar is not None:
+                    if loss is not None:
+                        bar.set_postfix(loss=f"{loss:.6f}")
+                    bar.update()
                 if callback is not None:
                     callback(iteration, elapsed, loss)
         # both at once, so that an interruption finds the old ones or the new ones
@@ -651,7 +653,7 @@ class LinRFM:
         filter_items: ArrayLike | None = None,
         items: ArrayLike | None = None,
     ) -> TopList:
-        """Return the items with the most similar factors, by cosine, the item itself among them; see `recommend`.
+        """Return the items with the most similar factors, by cosine, the item itself first; see `recommend`.
 
         With ``recalculate_item`` the items are folded in from ``item_users``, one row for each; see
         :meth:`recalculate_item`.
@@ -664,6 +666,9 @@ class LinRFM:
         queries = _unit_rows(self.recalculate_item(ids, item_users)) if recalculate_item else unit[ids]
         with self._threads():
             top, scores = _top_dense(queries, unit if candidates is None else unit[candidates], None, filtered, N)
+        known, cosines = ids < n_items, np.full(len(ids), -np.inf, dtype=unit.dtype)
+        cosines[known] = (queries[known] * unit[ids[known]]).sum(axis=1)
+        _itself_first(top, scores, ids, cosines, candidates, filtered)
         return self._answer(top, scores, candidates, single)
 
     def similar_users(
@@ -673,7 +678,7 @@ class LinRFM:
         filter_users: ArrayLike | None = None,
         users: ArrayLike | None = None,
     ) -> TopList:
-        """Return the users with the most similar factors, by cosine, the user itself among them; see `recommend`."""
+        """Return the users with the most similar factors, by cosine, the user itself first; see `recommend`."""
         n_users, _ = self._require_fit()
         ids, single = check_ids(userid, n_users, "user")
         candidates, filtered = self._candidates(n_users, users, filter_users, "user")
@@ -685,6 +690,7 @@ class LinRFM:
             rows = rows.T.toarray()  # of items x users, as item_factors are of items x items
         with self._threads():
             top, scores = self._top(queries, rows, None, filtered, N)
+        _itself_first(top, scores, ids, np.rint(_norms(queries)), candidates, filtered)
         return self._answer(top, scores, candidates, single)
 
     @staticmethod
@@ -774,6 +780,11 @@ class LinRFM:
             model._require_fit()
             model._users()
         return model
+
+
+def _progress(rounds: int, done: int) -> "tqdm[Any]":
+    """Return a progress bar. Not even one that is off without need: tqdm has a lock, which a fork may leave closed."""
+    return tqdm(total=rounds, initial=done, desc="LinRFM", unit="round")
 
 
 class _Checkpoint:
@@ -919,6 +930,29 @@ def _top_dense(U: Floats, V: Floats, liked: csr_matrix | None, filtered: NDArray
     ids, scores, indptr, indices = _empty_top(len(U), N, liked, V.dtype)
     kernels.top_k(np.require(U, V.dtype, ["C", "W"]), V, indptr, indices, filtered, ids, scores)
     return ids, scores
+
+
+def _itself_first(
+    top: NDArray[np.int32],
+    scores: Floats,
+    ids: NDArray[np.intp],
+    cosines: Floats,
+    candidates: NDArray[np.intp] | None,
+    filtered: NDArray[np.intp],
+) -> None:
+    """Move each row to the front of its own list, unless the best cosine is above its own by more than rounding."""
+    if top.shape[1] == 0:
+        return
+    if candidates is None:
+        own = np.where(np.isin(ids, filtered), -1, ids)
+    else:
+        places = {row: place for place, row in enumerate(candidates.tolist())}
+        own = np.array([places.get(row, -1) for row in ids.tolist()], dtype=np.intp)
+    equal = cosines >= scores[:, 0] - 16 * np.finfo(scores.dtype).eps
+    for row in np.flatnonzero((own >= 0) & (own != top[:, 0]) & equal):
+        others = np.flatnonzero(top[row] != own[row])[: top.shape[1] - 1]
+        top[row, 1:], scores[row, 1:] = top[row, others], scores[row, others]
+        top[row, 0] = own[row]
 
 
 def _empty_top(n: int, N: int, liked: csr_matrix | None, dtype: np.dtype[Any]) -> tuple[Any, Any, Any, Any]:
