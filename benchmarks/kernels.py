@@ -1,9 +1,9 @@
 """What the hot kernels reach of what one core can do, beside a matrix product, a copy, and BLAS's gemv.
 
-Operations are those that the arithmetic needs; bytes are those of the rows that are gathered (and, in gram_product,
-added to), each time that they are, from whichever cache they come. ``solve_rows`` alternates a product with the rows of
-one user and one with their transpose, which is what BLAS's gemv does with a matrix that lies in the cache already: that
-is its physical limit, since every user has a matrix of its own.
+Operations are those that the arithmetic needs, half of a product's where it is symmetric; bytes are those of the rows
+that ``first_product`` gathers, each time that it does, from whichever cache they come. ``solve_rows`` alternates a
+product with the rows of one user and one with their transpose, which is what BLAS's gemv does with a matrix that lies
+in the cache already: that is its physical limit, since every user has a matrix of its own.
 """
 
 import argparse
@@ -14,7 +14,8 @@ from matplotlib import pyplot as plt
 from scipy.linalg import blas
 
 from rfm_recsys import LinRFM, kernels
-from rfm_recsys.completion import csr_arrays, solve_users, threads
+from rfm_recsys.agop import gram, multiply
+from rfm_recsys.completion import OVERSAMPLING, csr_arrays, solve_users, threads
 from rfm_recsys.kernels import Floats, Ints
 
 N_USERS, N_ITEMS, INTERACTIONS, ALPHA = 69_000, 13_000, 10_000_000, 7.0
@@ -58,7 +59,7 @@ def main() -> None:
         target = np.ones_like(source)
         copy = 2 * source.nbytes / median_seconds(lambda: np.copyto(target, source), arguments.repeats) / 1e9
         print(f"one core: matrix product {product:.0f} GFLOP/s, copy {copy:.0f} GB/s")
-        for factors in (64, 256):
+        for factors in (64, 256, 512):
             F = LinRFM(factors, alpha=ALPHA, num_threads=1).fit(data, show_progress=False).item_factors
             confidence, lapack = ALPHA * ones, kernels.lapack_addresses(F.dtype)
             solve = median_seconds(lambda: solve_users(indptr, indices, confidence, F, lapack), arguments.repeats)  # noqa: B023
@@ -75,39 +76,48 @@ def main() -> None:
                     blas.sgemv(1.0, A, t)
 
             gemv_rate = 200 * 4 * factors * IN_CACHE / median_seconds(gemv, arguments.repeats) / 1e9
-            width = (factors + 32 + kernels.COLUMNS - 1) // kernels.COLUMNS * kernels.COLUMNS
+            width = factors + OVERSAMPLING
             Q = generator.standard_normal((N_ITEMS, width), dtype=np.float32)
-            weight, scale, Z = np.ones(N_USERS, dtype=np.float32), np.ones(N_ITEMS, dtype=np.float32), np.empty_like(Q)
-            gram = median_seconds(
-                lambda: kernels.gram_product(indptr, indices, ones, weight, scale, Q, Z),  # noqa: B023
+            users, items = np.ones(N_USERS, dtype=np.float32), np.ones(N_ITEMS, dtype=np.float32)
+            Y = np.empty((N_USERS, width), dtype=np.float32)
+            arrays = (indptr, indices, confidence)
+            first = median_seconds(
+                lambda: kernels.first_product(*arrays, 28.0, users, items, Q, Y),  # noqa: B023
                 arguments.repeats,
             )
-            gram_rate = float(4 * lengths.sum()) * width / gram / 1e9
+            first_rate = 2 * lengths.sum() * width / first / 1e9
+            symmetric = median_seconds(lambda: gram(Y, Y), arguments.repeats)  # noqa: B023
+            dense = median_seconds(lambda: multiply(Y, np.eye(width)), arguments.repeats)  # noqa: B023
+            rates = {
+                "solve_rows": solve_rate,
+                "symmetric_product": N_USERS * width * (width + 1) / symmetric / 1e9,
+                "dense_product": 2 * N_USERS * width**2 / dense / 1e9,
+                "first_product": first_rate,
+            }
             row = {
                 "factors": factors,
                 "matrix product GFLOP/s": product,
                 "copy GB/s": copy,
                 "gemv in cache GFLOP/s": gemv_rate,
                 "iterations of conjugate gradients": float(np.average(counted, weights=lengths[some])),
-                "solve_rows GFLOP/s": solve_rate,
-                "solve_rows GB/s": solve_rate,  # 4 operations on each number of 4 bytes
-                "gram_product GFLOP/s": gram_rate,
-                "gram_product GB/s": gram_rate * 3,  # read twice and written once: 12 bytes for 4 operations
+                **{f"{name} GFLOP/s": rate for name, rate in rates.items()},
+                **{f"{name} / matrix product": rate / product for name, rate in rates.items()},
                 "solve_rows / gemv": solve_rate / gemv_rate,
-                "gram_product GB/s / copy": gram_rate * 3 / copy,
+                "first_product GB/s": first_rate * 2,  # 4 bytes are read for 2 operations
+                "first_product GB/s / copy": first_rate * 2 / copy,
             }
             results.append(row)
             print(row, flush=True)
     write("kernels", results)
-    names = ["solve_rows", "gram_product", "gemv in cache", "matrix product"]
-    figure, axes = plt.subplots(figsize=(7, 3.5))
+    names = ["symmetric_product", "dense_product", "solve_rows", "first_product", "gemv in cache", "matrix product"]
+    figure, axes = plt.subplots(figsize=(9, 3.5))
     for k, row in enumerate(results):
-        places = [i + 0.4 * k for i in range(len(names))]
-        colour = [COLOURS["LinRFM"]] * 2 + [COLOURS["matrix product"]] * 2
-        bars = axes.bar(places, [row[f"{name} GFLOP/s"] for name in names], 0.37, color=colour, alpha=0.55 + 0.45 * k)
-        axes.bar_label(bars, [f"{row[f'{name} GFLOP/s']:.0f}\n{row['factors']} f." for name in names], fontsize=8)
-    axes.set_xticks([i + 0.2 for i in range(len(names))], names)
-    axes.set(ylabel="GFLOP/s, one core", title="Kernels and what bounds them")
+        places = [i + 0.27 * k for i in range(len(names))]
+        colour = [COLOURS["LinRFM"]] * 4 + [COLOURS["matrix product"]] * 2
+        bars = axes.bar(places, [row[f"{name} GFLOP/s"] for name in names], 0.25, color=colour, alpha=0.4 + 0.3 * k)
+        axes.bar_label(bars, [f"{row[f'{name} GFLOP/s']:.0f}\n{row['factors']}" for name in names], fontsize=8)
+    axes.set_xticks([i + 0.27 for i in range(len(names))], names)
+    axes.set(ylabel="GFLOP/s, one core", title="Kernels and what bounds them, at 64, 256 and 512 factors")
     axes.margins(y=0.15)
     axes.spines[["top", "right"]].set_visible(False)
     save_plot("kernels", figure)

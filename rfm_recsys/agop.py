@@ -13,8 +13,6 @@ import scipy.linalg
 from rfm_recsys.errors import DataError
 from rfm_recsys.kernels import Floats, dense_product, lapack_addresses, symmetric_product
 
-GRAM_ROWS = 16_384  # rows that weighted_gram holds twice
-
 
 def multiply(A: Floats, B: Floats) -> Floats:
     """Return ``A @ B`` in the dtype of A."""
@@ -25,7 +23,15 @@ def multiply(A: Floats, B: Floats) -> Floats:
 
 def gram(A: Floats, B: Floats) -> Floats:
     """Return ``A^T B``, which has to be symmetric."""
-    product: Floats = symmetric_product(lapack_addresses(A.dtype), np.ascontiguousarray(A), np.ascontiguousarray(B))
+    A, B = np.ascontiguousarray(A), np.ascontiguousarray(B)
+    product: Floats = symmetric_product(lapack_addresses(A.dtype), A, B, np.empty(0, dtype=A.dtype))
+    return product
+
+
+def weighted_gram(A: Floats, root: Floats) -> Floats:
+    """Return ``A^T diag(root)^2 A`` for A of shape (n, k)."""
+    A = np.ascontiguousarray(A)
+    product: Floats = symmetric_product(lapack_addresses(A.dtype), A, A, np.require(root, A.dtype, "C"))
     return product
 
 
@@ -34,6 +40,12 @@ def _decomposed(decompose: Callable[..., Any], matrix: Floats, **options: Any) -
         return decompose(matrix, **options)
     except (ValueError, scipy.linalg.LinAlgError) as error:
         raise _out_of_range(str(error)) from error
+
+
+def _eigh(matrix: Floats) -> tuple[Floats, Floats]:
+    """Return eigenvalues, ascending, and eigenvectors; by divide and conquer, which is the quickest for all of them."""
+    values, vectors = _decomposed(scipy.linalg.eigh, matrix, driver="evd")
+    return values, vectors
 
 
 def _out_of_range(reason: str) -> DataError:
@@ -78,7 +90,7 @@ def top_eigenpairs(product: Callable[[Floats], Floats], start: Floats, passes: i
     Z = product(Q)
     whitening = _whitening(gram(Q, Z))
     del Q
-    values, T = _decomposed(scipy.linalg.eigh, whitening.T @ gram(Z, Z).astype(np.float64) @ whitening)
+    values, T = _eigh(whitening.T @ gram(Z, Z).astype(np.float64) @ whitening)
     keep = values > values.max() * np.finfo(Z.dtype).eps
     if not keep.any():
         raise _out_of_range("all eigenvalues vanish")
@@ -94,7 +106,7 @@ def _whitening(QZ: Floats) -> Floats:
     scale = np.zeros(len(H))
     used = diagonal > diagonal.max() * tolerance**2
     scale[used] = 1 / np.sqrt(diagonal[used])
-    h, P = _decomposed(scipy.linalg.eigh, scale[:, None] * H * scale)
+    h, P = _eigh(scale[:, None] * H * scale)
     keep = h > max(h.max(), 0) * tolerance
     if not keep.any():
         raise _out_of_range("all eigenvalues vanish")
@@ -131,15 +143,6 @@ def low_rank_factor(
     return multiply(Z, columns)
 
 
-def weighted_gram(A: Floats, root: Floats) -> Floats:
-    """Return ``A^T diag(root)^2 A`` for A of shape (n, factors), without a second A."""
-    total = np.zeros((A.shape[1], A.shape[1]), dtype=A.dtype)
-    for first in range(0, len(A), GRAM_ROWS):
-        weighted = A[first : first + GRAM_ROWS] * root[first : first + GRAM_ROWS, None]
-        total += gram(weighted, weighted)
-    return total
-
-
 def feature_map(
     own_gram: Floats, weighted_gram: Floats, other_gram: Floats, n_active: int, power: float, penalty: float
 ) -> Floats:
@@ -160,7 +163,7 @@ def feature_map(
     """
     tolerance = 8 * float(np.finfo(own_gram.dtype).eps)  # rounding leaves the Gram matrices some eps of their largest
     half = _root(other_gram.astype(np.float64), tolerance)
-    values, P = _decomposed(scipy.linalg.eigh, half.T @ weighted_gram.astype(np.float64) @ half)
+    values, P = _eigh(half.T @ weighted_gram.astype(np.float64) @ half)
     keep = values > values.max(initial=0) * tolerance
     if not keep.any():
         raise _out_of_range("all eigenvalues vanish")
@@ -173,7 +176,7 @@ def feature_map(
 
 def _root(matrix: Floats, tolerance: float) -> Floats:
     """Return H with ``matrix = H H^T``, of full column rank."""
-    values, V = _decomposed(scipy.linalg.eigh, matrix)
+    values, V = _eigh(matrix)
     keep = values > values.max(initial=0) * tolerance
     root: Floats = V[:, keep] * np.sqrt(values[keep])
     return root
@@ -201,7 +204,7 @@ def reweighting(G: Floats, inverse_scale: Floats, power: float) -> Floats:
     if power == 1:
         K = multiply(K, K)
     elif power != 0.5:
-        values, V = _decomposed(scipy.linalg.eigh, K, overwrite_a=True, driver="evd")
+        values, V = _eigh(K)
         keep = values > values[-1] * np.finfo(G.dtype).eps
         half = V[:, keep] * (values[keep] / values[-1]) ** power
         K = multiply(half, half.T)

@@ -31,10 +31,12 @@ from rfm_recsys.agop import (
 from rfm_recsys.errors import DataError
 from rfm_recsys.kernels import Floats, Ints
 
-OVERSAMPLING = 32  # columns of the block power iteration beyond those asked for
-# Products with G. Few on purpose: a block that leans towards the leading eigenvectors ranks better than the exact ones,
-# whose last few are noise (256 factors, two rounds, 2 / 3 / 4 / 6 passes: N@20 on Gowalla's validation items .1137,
-# .1147, .1147, .1135; N@100 on ML-1M's validation users .4908, .4914, .4917, .4901).
+# Columns of the block power iteration beyond those asked for, and products with G after the one with its square root
+# that starts it. Few on purpose: a block that leans towards the leading eigenvectors ranks better than the exact ones,
+# whose last few are noise, and a mixture of some more of them than are kept better than either. (Defaults, 256 factors,
+# columns and products 32, 2 / 8, 3 / 0, 3 / 0, 4: N@20 on Gowalla's validation items .1125, .1138, .1135, .1140; N@100
+# on users held out of ML-1M's training part .4869, .4877, .4870 and unmeasured.)
+OVERSAMPLING = 8
 PASSES = 3
 LEAST_REGULARIZATION = 1e-6  # what 0 stands for: the prior of an item without weight needs some
 FULL_BLOCK = 1024  # users whose completed rows the full form holds at a time
@@ -139,12 +141,6 @@ class _Block:
         counts = np.maximum(self.user_counts, 1) / mean_count
         self.root_weight = (counts ** (-settings.user_norm / 2)).astype(self.dtype)
 
-    def start(self, settings: Settings) -> None:
-        """Set up round 1, in which K = I and the rows of X are closed form."""
-        # X = s c p / (1 + s (c - 1)) with s = 1 / (1 + lambda) at the observed entries
-        self.E = np.maximum(self.confidence, 0)
-        self.E /= self.E + self.dtype.type(settings.penalty)
-
     def _loss(self, fitted: Floats, priors: Floats) -> float:
         """Return the objective per unit of weight: that of all observed entries and 1 for each of the others."""
         weight, x = np.abs(self.confidence).astype(np.float64), fitted.astype(np.float64)
@@ -158,13 +154,20 @@ class UserBlock(_Block):
 
     def __init__(self, confidence: csr_matrix) -> None:
         super().__init__(confidence)
-        self.by_item: tuple[Ints, Ints, Floats] | None = None
+        self.by_item = csr_arrays(confidence.T.tocsr())
 
-    def agop_product(self, scale: Floats, Q: Floats) -> Floats:
-        """Return ``D X^T W X D Q`` for the X of round 1 and the diagonal of D, shape (items, b) like Q."""
-        Z = np.empty_like(Q)
-        kernels.gram_product(self.indptr, self.indices, self.E, self.root_weight**2, scale, Q, Z)
+    def first_block(self, settings: Settings, scale: Floats, block: Floats) -> Floats:
+        """Return ``D X^T W^(1/2)`` times a block of shape (users, b), for the X of round 1 and the diagonal of D."""
+        Z = np.empty((self.n_items, block.shape[1]), dtype=self.dtype)
+        kernels.first_product(*self.by_item, settings.penalty, scale, self.root_weight, block, Z)
         return Z
+
+    def agop_product(self, settings: Settings, scale: Floats, Q: Floats) -> Floats:
+        """Return ``D X^T W X D Q`` for the X of round 1 and the diagonal of D, shape (items, b) like Q."""
+        Y = np.empty((self.n_users, Q.shape[1]), dtype=self.dtype)
+        arrays = (self.indptr, self.indices, self.confidence)
+        kernels.first_product(*arrays, settings.penalty, self.root_weight, scale, Q, Y)
+        return self.first_block(settings, scale, Y)
 
     def solve(self, F: Floats) -> None:
         """Solve every user for F, shape (items, factors)."""
@@ -180,9 +183,6 @@ class UserBlock(_Block):
 
         U and F, which the next :meth:`solve` replaces, are given up for the memory.
         """
-        if self.by_item is None:
-            shape = (self.n_users, self.n_items)
-            self.by_item = csr_arrays(csr_matrix((self.confidence, self.indices, self.indptr), shape).T.tocsr())
         features = multiply(self.U, T)
         del self.U, self.F
         return solve_users(*self.by_item, features, self.lapack), weighted_gram(features, self.root_weight)
@@ -200,6 +200,12 @@ class FullUserBlock(_Block):
     def __init__(self, confidence: csr_matrix) -> None:
         super().__init__(confidence)
         self.S: Floats | None = None
+
+    def start(self, settings: Settings) -> None:
+        """Set up round 1, in which K = I and the rows of X are closed form."""
+        # X = s c p / (1 + s (c - 1)) with s = 1 / (1 + lambda) at the observed entries
+        self.E = np.maximum(self.confidence, 0)
+        self.E /= self.E + self.dtype.type(settings.penalty)
 
     def solve(self, S: Floats) -> None:
         """Solve every user for S, shape (items, items), and put the observed values back: ``E = target - A S``."""
@@ -238,14 +244,14 @@ def low_rank_memory(shape: tuple[int, int], nnz: int, factors: int, itemsize: in
     n_users, n_items = shape
     width = min(factors + OVERSAMPLING, n_users, n_items)
     workers = int(numba.get_num_threads())
-    # round 1: confidences and X; the block and its product, and a few columns of both for each thread
-    first = nnz * 2 * itemsize + n_items * itemsize * 2 * (width + kernels.COLUMNS * workers)
-    # later rounds: confidences, also by item; factors and features of the users, and the items' factors, or twice these
-    later = nnz * (2 * itemsize + 4) + itemsize * factors * max(2 * n_users + n_items, n_users + 2 * n_items)
+    entries = nnz * (2 * itemsize + 4)  # confidences, and confidences by item
+    first = width * (n_users + 2 * n_items)  # round 1: the block, its product, and what is between them
+    later = factors * max(2 * n_users + n_items, n_users + 2 * n_items)  # factors and features of one side at a time
     counting = nnz * (itemsize + 8)
     sums = itemsize * width**2 * min(kernels.PARTIALS, max(n_users, n_items) // kernels.PARTIAL_ROWS + 1)
-    solves = workers * itemsize * (max(kernels.GATHER_ROWS, factors) + factors) * factors
-    return max(first, later, counting) + sums + solves + 48 * (width**2 + n_users + n_items)
+    solves = workers * itemsize * (int(kernels.gathered_rows(factors)) + factors) * factors
+    small = 48 * (width**2 + n_users + n_items)
+    return max(entries + itemsize * max(first, later), counting) + sums + solves + small
 
 
 def full_memory(n_items: int) -> int:
@@ -263,9 +269,7 @@ def low_rank_rounds(
     scale, inverse_scale = _norms(users, settings)
     n_users, n_items = int(np.count_nonzero(users.user_counts)), int(np.count_nonzero(users.item_counts))
     if rounds.start == 0:
-        users.start(settings)
         F = _spectral_factor(users, settings, factors, generator, scale, inverse_scale)
-        del users.E  # which round 1 alone needs
         users.solve(F)
         del F
         yield
@@ -290,8 +294,8 @@ def _spectral_factor(
 ) -> Floats:
     """Return the F of round 1, from the leading eigenvectors of the AGOP of its closed form."""
     width = min(factors + OVERSAMPLING, users.n_users, users.n_items)
-    product = partial(users.agop_product, scale)
-    values, Z, T = top_eigenpairs(product, _random_block(generator, (users.n_items, width), users.dtype), PASSES)
+    start = users.first_block(settings, scale, _random_block(generator, (users.n_users, width), users.dtype))
+    values, Z, T = top_eigenpairs(partial(users.agop_product, settings, scale), start, PASSES)
     return low_rank_factor(values, Z, T, inverse_scale, settings.power, settings.penalty, factors)
 
 

@@ -31,12 +31,10 @@ Floats: TypeAlias = NDArray[np.floating[Any]]
 Ints: TypeAlias = NDArray[np.integer[Any]]
 
 TASKS = 256  # parallel tasks that rows are dealt out to: many, since rows differ in cost
-COLUMNS = 48  # of a block that one task of gram_product takes: six vectors, which stay in registers
 FULL_TASKS = 16  # the same for the full form, where a task holds two matrices of the size of the longest row
-GATHER_ROWS = 256  # rows of F gathered for one rank-k update: 512 KB at 512 factors, so that they stay in cache
+GATHERED = 2**17  # entries of F gathered at a time for the products with them: 512 KB, so that they stay in cache
 RESIDUAL = 8  # eps of the right-hand side: conjugate gradients to rounding
 MOST_ITERATIONS = 50  # of conjugate gradients: about the cost of a factorisation
-LONG_ROW = 32  # entries for each factor beyond which a row is factorised
 PRODUCT_ROWS = 512  # rows of a dense product that one task owns
 PANEL, PANEL_ROWS = 128, 512  # of a symmetric product that are computed at a time, from the diagonal on
 PARTIAL_ROWS, PARTIALS = 2048, 64  # a sum over rows: at least so many rows in a partial sum, at most so many of them
@@ -205,58 +203,125 @@ def _dot(x, y):  # type: ignore[no-untyped-def]
     return total
 
 
+# In the loops over entries below, rows are indexed, not sliced: a view for each entry would be counted in and out, by
+# two atomic operations that cost more than the arithmetic.
+
+
 @njit(cache=CACHE, fastmath={"contract", "reassoc"})
-def _add_gram_times(items, confidence, F, p, out):  # type: ignore[no-untyped-def]
-    """Add ``F_O^T diag(c - 1) F_O p`` to ``out``; each row of F is read once for both products, four rows at a time."""
-    zero, one = F.dtype.type(0), F.dtype.type(1)
-    n_factors = len(p)
-    fours = len(items) // 4 * 4
-    for j in range(0, fours, 4):
-        f0, f1, f2, f3 = F[items[j]], F[items[j + 1]], F[items[j + 2]], F[items[j + 3]]
-        t0, t1, t2, t3 = zero, zero, zero, zero
-        for k in range(n_factors):
-            t0 += f0[k] * p[k]
-            t1 += f1[k] * p[k]
-            t2 += f2[k] * p[k]
-            t3 += f3[k] * p[k]
-        t0 *= abs(confidence[j]) - one
-        t1 *= abs(confidence[j + 1]) - one
-        t2 *= abs(confidence[j + 2]) - one
-        t3 *= abs(confidence[j + 3]) - one
-        for k in range(n_factors):
-            out[k] += t0 * f0[k] + t1 * f1[k] + t2 * f2[k] + t3 * f3[k]
-    for j in range(fours, len(items)):
-        _add_scaled((abs(confidence[j]) - one) * _dot(F[items[j]], p), F[items[j]], out)
+def _add_rows(columns, values, Q, out):  # type: ignore[no-untyped-def]
+    """Add the rows of Q at ``columns``, times ``values``, to ``out``."""
+    fours = len(columns) // 4 * 4
+    for j in range(0, fours, 4):  # four at a time: a quarter of the loads and stores of the sum
+        v0, v1, v2, v3 = values[j], values[j + 1], values[j + 2], values[j + 3]
+        i0, i1 = np.uintp(columns[j]), np.uintp(columns[j + 1])
+        i2, i3 = np.uintp(columns[j + 2]), np.uintp(columns[j + 3])
+        for k in range(len(out)):
+            out[k] += v0 * Q[i0, k] + v1 * Q[i1, k] + v2 * Q[i2, k] + v3 * Q[i3, k]
+    for j in range(fours, len(columns)):
+        column = np.uintp(columns[j])
+        for k in range(len(out)):
+            out[k] += values[j] * Q[column, k]
 
 
 @njit(cache=CACHE)
-def _iterate(items, confidence, F, work, u):  # type: ignore[no-untyped-def]
-    """Solve for one user by conjugate gradients, the right-hand side in ``u``; return whether the residual vanished.
+def gathered_rows(n_factors):  # type: ignore[no-untyped-def]
+    """Return how many rows of F one thread gathers at a time; as many as there are factors, for the dual."""
+    return max(GATHERED // n_factors, n_factors)
 
-    It vanishes to rounding, ``RESIDUAL`` eps of the right-hand side. The matrix is at least min(c, 1) and, since ``F
-    F^T = S <= I``, at most max(c, 1): its condition number is that of the confidences, whatever the data, and the error
-    of u is at most the residual over min(c, 1). ``u`` is left alone where it does not vanish.
+
+@njit(cache=CACHE)
+def _gather(items, F, rows):  # type: ignore[no-untyped-def]
+    """Copy the rows of F at ``items`` into ``rows``, where the products with them find them side by side."""
+    for j in range(len(items)):
+        item = np.uintp(items[j])
+        for k in range(F.shape[1]):
+            rows[j, k] = F[item, k]
+
+
+@njit(cache=CACHE, fastmath={"contract", "reassoc"})
+def _add_gram_times(rows, confidence, p, out):  # type: ignore[no-untyped-def]
+    """Add ``F_O^T diag(c - 1) F_O p`` to ``out`` and return its product with p.
+
+    Each row is read once for both products with it, four rows at a time.
+    """
+    zero, one = rows.dtype.type(0), rows.dtype.type(1)
+    total = zero
+    n_factors = len(p)
+    fours = len(confidence) // 4 * 4
+    for j in range(0, fours, 4):
+        t0, t1, t2, t3 = zero, zero, zero, zero
+        for k in range(n_factors):
+            t0 += rows[j, k] * p[k]
+            t1 += rows[j + 1, k] * p[k]
+            t2 += rows[j + 2, k] * p[k]
+            t3 += rows[j + 3, k] * p[k]
+        w0, w1 = t0 * (abs(confidence[j]) - one), t1 * (abs(confidence[j + 1]) - one)
+        w2, w3 = t2 * (abs(confidence[j + 2]) - one), t3 * (abs(confidence[j + 3]) - one)
+        total += t0 * w0 + t1 * w1 + t2 * w2 + t3 * w3
+        for k in range(n_factors):
+            out[k] += w0 * rows[j, k] + w1 * rows[j + 1, k] + w2 * rows[j + 2, k] + w3 * rows[j + 3, k]
+    for j in range(fours, len(confidence)):
+        t0 = zero
+        for k in range(n_factors):
+            t0 += rows[j, k] * p[k]
+        w0 = t0 * (abs(confidence[j]) - one)
+        total += t0 * w0
+        for k in range(n_factors):
+            out[k] += w0 * rows[j, k]
+    return total
+
+
+@njit(cache=CACHE, fastmath={"contract", "reassoc"})
+def _advance(step, p, q, x, r):  # type: ignore[no-untyped-def]
+    """Take a step of conjugate gradients along p, for which ``q = A p``; return the square of the residual r."""
+    square = r.dtype.type(0)
+    for k in range(len(p)):
+        x[k] += step * p[k]
+        r[k] -= step * q[k]
+        square += r[k] * r[k]
+    return square
+
+
+@njit(cache=CACHE, fastmath={"contract", "reassoc"})
+def _turn(ratio, r, p, q):  # type: ignore[no-untyped-def]
+    """Make p the next direction of conjugate gradients, and q a copy of it; return the square of p."""
+    square = r.dtype.type(0)
+    for k in range(len(p)):
+        p[k] = r[k] + ratio * p[k]
+        q[k] = p[k]
+        square += p[k] * p[k]
+    return square
+
+
+@njit(cache=CACHE)
+def _iterate(items, confidence, F, rows, work, u):  # type: ignore[no-untyped-def]
+    """Solve for one user by conjugate gradients; return whether the residual vanished.
+
+    The right-hand side is in ``u``, and ``rows`` holds the rows of F at the first items. The residual vanishes to
+    rounding, ``RESIDUAL`` eps of the right-hand side. The matrix is at least min(c, 1) and, since ``F F^T = S <= I``,
+    at most max(c, 1): its condition number is that of the confidences, whatever the data, and the error of u is at most
+    the residual over min(c, 1). ``u`` is left alone where it does not vanish.
     """
     r, p, q, x = work[0], work[1], work[2], work[3]
     r[:] = u
-    p[:] = u
+    p[:] = 0
     x[:] = 0
     square = _dot(r, r)
     if not square > np.finfo(F.dtype).tiny / np.finfo(F.dtype).eps ** 2:
         return False
-    enough = square * (RESIDUAL * np.finfo(F.dtype).eps) ** 2
+    enough, ratio = square * (RESIDUAL * np.finfo(F.dtype).eps) ** 2, F.dtype.type(0)
     for _ in range(MOST_ITERATIONS):
-        q[:] = p
-        _add_gram_times(items, confidence, F, p, q)
-        step = square / _dot(p, q)
-        _add_scaled(step, p, x)
-        _add_scaled(-step, q, r)
-        before, square = square, _dot(r, r)
+        curvature = _turn(ratio, r, p, q)
+        for first in range(0, len(items), len(rows)):
+            some = items[first : first + len(rows)]
+            if len(some) < len(items):
+                _gather(some, F, rows)
+            curvature += _add_gram_times(rows, confidence[first : first + len(rows)], p, q)
+        before, square = square, _advance(square / curvature, p, q, x, r)
         if square <= enough:
             u[:] = x
             return True
-        for k in range(len(p)):
-            p[k] = r[k] + square / before * p[k]
+        ratio = square / before
     return False
 
 
@@ -294,7 +359,7 @@ def _factorise(items, confidence, F, lapack, rows, square, u):  # type: ignore[n
             if weight > 0:
                 _write_scaled(np.sqrt(weight), F[items[j]], rows[n])
                 n += 1
-            if n == GATHER_ROWS or (j == n_items - 1 and n > 0):
+            if n == len(rows) or (j == n_items - 1 and n > 0):
                 _add_gram(lapack, sign, rows[:n], A)
                 n = 0
     return _solve_positive(lapack, A, u)
@@ -305,25 +370,23 @@ def solve_rows(indptr: Ints, indices: Ints, confidence: Floats, F: Floats, lapac
     """Solve ``u = (I + F_O^T diag(c - 1) F_O)^-1 F_O^T (c p)`` for every user into ``out``, shape (users, factors).
 
     By conjugate gradients, to rounding; by a Cholesky factorisation where they do not get there in
-    ``MOST_ITERATIONS``, or where a row is so long that it is the quicker way. Returns LAPACK's status, or
-    ``NOT_FINITE``, shape (users,).
+    ``MOST_ITERATIONS``. Returns LAPACK's status, or ``NOT_FINITE``, shape (users,).
     """
     n_users, n_factors = out.shape
     status = np.zeros(n_users, dtype=np.int64)
     for task in prange(TASKS):
-        rows = np.empty((max(GATHER_ROWS, n_factors), n_factors), dtype=F.dtype)
+        rows = np.empty((gathered_rows(n_factors), n_factors), dtype=F.dtype)
         square = np.empty(n_factors * n_factors, dtype=F.dtype)
         work = np.empty((4, n_factors), dtype=F.dtype)
         for user in range(task, n_users, TASKS):
             items, c = indices[indptr[user] : indptr[user + 1]], confidence[indptr[user] : indptr[user + 1]]
             u = out[user]
             u[:] = 0
-            for j in range(len(items)):
-                if c[j] > 0:
-                    _add_scaled(c[j], F[items[j]], u)
             if len(items) == 0:
                 continue
-            if len(items) > LONG_ROW * n_factors or not _iterate(items, c, F, work, u):
+            _add_rows(items, np.maximum(c, 0), F, u)
+            _gather(items[: len(rows)], F, rows)
+            if not _iterate(items, c, F, rows, work, u):
                 status[user] = _factorise(items, c, F, lapack, rows, square, u)
             if not np.isfinite(_dot(u, u)):
                 status[user] = NOT_FINITE
@@ -403,56 +466,39 @@ def residuals(indptr: Ints, indices: Ints, confidence: Floats, U: Floats, F: Flo
                 out[j] = (confidence[j] > 0) - _dot(U[user], F[indices[j]])
 
 
-@_parallel(fastmath={"contract", "reassoc"})
+@_parallel()
 def sparse_product(indptr: Ints, indices: Ints, values: Floats, Q: Floats, out: Floats) -> None:
     """Add the sparse matrix times ``Q``, shape (columns, b), to ``out``, shape (rows, b)."""
-    n_rows, n_columns = out.shape
     for task in prange(TASKS):
-        for row in range(task, n_rows, TASKS):
-            total = out[row]
-            start, stop = indptr[row], indptr[row + 1]
-            fours = start + (stop - start) // 4 * 4
-            for j in range(start, fours, 4):  # four at a time: a quarter of the loads and stores of the sum
-                v0, v1, v2, v3 = values[j], values[j + 1], values[j + 2], values[j + 3]
-                q0, q1, q2, q3 = Q[indices[j]], Q[indices[j + 1]], Q[indices[j + 2]], Q[indices[j + 3]]
-                for k in range(n_columns):
-                    total[k] += v0 * q0[k] + v1 * q1[k] + v2 * q2[k] + v3 * q3[k]
-            for j in range(fours, stop):
-                _add_scaled(values[j], Q[indices[j]], total)
+        for row in range(task, len(out), TASKS):
+            _add_rows(indices[indptr[row] : indptr[row + 1]], values[indptr[row] : indptr[row + 1]], Q, out[row])
 
 
-@_parallel(fastmath={"contract", "reassoc"})
-def gram_product(
-    indptr: Ints, indices: Ints, values: Floats, weight: Floats, scale: Floats, Q: Floats, out: Floats
+@_parallel()
+def first_product(
+    indptr: Ints,
+    indices: Ints,
+    confidence: Floats,
+    penalty: float,
+    row_scale: Floats,
+    column_scale: Floats,
+    Q: Floats,
+    out: Floats,
 ) -> None:
-    """Write ``D R^T diag(weight) R D Q`` into ``out``, shape (columns, b) like ``Q``, for a sparse R and D's diagonal.
+    """Write ``A X B Q``, for the diagonals of A and B, into ``out``, shape (rows, b), with Q of shape (columns, b).
 
-    Each task takes a few columns of the block through all rows of R: the row's product with Q, which it needs at once
-    and never again. So no block of rows x b exists, nor is the transpose of R needed; at most b / COLUMNS threads work.
+    X is that of round 1: ``c p / (penalty + c)`` at the observed entries and 0 elsewhere. Its entries are made when
+    they are needed, which takes less time than to read them, and no memory.
     """
-    n_columns, width = Q.shape
-    for task in prange((width + COLUMNS - 1) // COLUMNS):
-        first, last = task * COLUMNS, min((task + 1) * COLUMNS, width)
-        q, z = np.zeros((n_columns, COLUMNS), dtype=Q.dtype), np.zeros((n_columns, COLUMNS), dtype=Q.dtype)
-        for column in range(n_columns):
-            for k in range(first, last):
-                q[column, k - first] = scale[column] * Q[column, k]
-        y = np.empty(COLUMNS, dtype=Q.dtype)
-        for row in range(len(indptr) - 1):
-            y[:] = 0
-            for j in range(indptr[row], indptr[row + 1]):
-                x, value = q[indices[j]], values[j]
-                for k in range(COLUMNS):
-                    y[k] += value * x[k]
-            for k in range(COLUMNS):
-                y[k] *= weight[row]
-            for j in range(indptr[row], indptr[row + 1]):
-                total, value = z[indices[j]], values[j]
-                for k in range(COLUMNS):
-                    total[k] += value * y[k]
-        for column in range(n_columns):
-            for k in range(first, last):
-                out[column, k] = scale[column] * z[column, k - first]
+    for task in prange(TASKS):
+        for row in range(task, len(out), TASKS):
+            items, c = indices[indptr[row] : indptr[row + 1]], confidence[indptr[row] : indptr[row + 1]]
+            values = np.empty(len(items), dtype=Q.dtype)
+            for j in range(len(items)):
+                liked = max(c[j], 0)
+                values[j] = row_scale[row] * column_scale[items[j]] * (liked / (liked + penalty))
+            out[row] = 0
+            _add_rows(items, values, Q, out[row])
 
 
 @_parallel()
@@ -465,10 +511,11 @@ def dense_product(A: Floats, B: Floats, out: Floats) -> None:
 
 
 @_parallel()
-def symmetric_product(lapack: Ints, A: Floats, B: Floats) -> Floats:
+def symmetric_product(lapack: Ints, A: Floats, B: Floats, root: Floats) -> Floats:
     """Return ``A.T @ B``, both of shape (n, k), known to be symmetric; half of it is computed.
 
-    Partial sums over a fixed partition of the rows, added in order.
+    With ``root``, shape (n,), it is ``A.T @ diag(root)^2 @ A``, whatever B is; an empty one is no weight. Partial sums
+    over a fixed partition of the rows, added in order.
     """
     n, k = A.shape
     rows = max(PARTIAL_ROWS, (n + PARTIALS - 1) // PARTIALS)
@@ -476,18 +523,24 @@ def symmetric_product(lapack: Ints, A: Floats, B: Floats) -> Floats:
     partial = np.zeros((n_tasks, k, k), dtype=A.dtype)
     for task in prange(n_tasks):
         first, last = task * rows, min((task + 1) * rows, n)
+        weighted = np.empty((min(PANEL_ROWS, len(root)), k), dtype=A.dtype)
         for start in range(first, last, PANEL_ROWS):
-            rows_of_both = slice(start, min(start + PANEL_ROWS, last))
-            if A.ctypes.data == B.ctypes.data:
-                _add_gram(lapack, 1.0, A[rows_of_both], partial[task])
+            panel = A[start : min(start + PANEL_ROWS, last)]
+            if len(root) > 0:
+                for i in range(len(panel)):
+                    for j in range(k):
+                        weighted[i, j] = root[start + i] * panel[i, j]
+                _add_gram(lapack, 1.0, weighted[: len(panel)], partial[task])
+            elif A.ctypes.data == B.ctypes.data:
+                _add_gram(lapack, 1.0, panel, partial[task])
             else:
-                _add_symmetric(lapack, A[rows_of_both], B[rows_of_both], partial[task])
-    total: Floats = partial[0]
-    for task in range(1, n_tasks):
-        total += partial[task]
-    for i in range(k):
-        for j in range(i):
-            total[i, j] = total[j, i]
+                _add_symmetric(lapack, panel, B[start : start + len(panel)], partial[task])
+    total = np.empty((k, k), dtype=A.dtype)
+    for i in prange(k):
+        total[i, i:] = partial[0, i, i:]
+        for task in range(1, n_tasks):
+            total[i, i:] += partial[task, i, i:]
+        total[i:, i] = total[i, i:]
     return total
 
 
@@ -601,8 +654,8 @@ def top_k_sparse(
         values = np.empty(S.shape[1], dtype=S.dtype)
         for row in range(task, n, TASKS):
             values[:] = 0
-            for j in range(row_indptr[row], row_indptr[row + 1]):
-                _add_scaled(row_values[j], S[row_indices[j]], values)
+            entries = slice(row_indptr[row], row_indptr[row + 1])
+            _add_rows(row_indices[entries], row_values[entries], S, values)
             _exclude(indices[indptr[row] : indptr[row + 1]], 0, values)
             _exclude(filtered, 0, values)
             _offer(values, 0, size, ids[row], scores[row])

@@ -56,10 +56,12 @@ def residuals(confidence: csr_matrix, U: Floats, F: Floats) -> Floats:
     return np.array([float(value > 0) - sum(U[user] * F[item]) for user, item, value in entries])
 
 
-def gram_product(R: csr_matrix, weight: Floats, scale: Floats, Q: Floats) -> Floats:
-    """Return ``D R^T diag(weight) R D Q``, every matrix written out."""
-    D, dense = np.diag(scale), R.toarray().astype(np.float64)
-    product: Floats = D @ dense.T @ np.diag(weight) @ dense @ D @ Q
+def first_product(confidence: csr_matrix, penalty: float, row_scale: Floats, column_scale: Floats, Q: Floats) -> Floats:
+    """Return ``A X B Q`` for the X of K = I, every matrix written out."""
+    X = np.zeros(confidence.shape)
+    for entry, c in np.ndenumerate(confidence.toarray()):
+        X[entry] = c / (penalty + c) if c > 0 else 0.0
+    product: Floats = np.diag(row_scale) @ X @ np.diag(column_scale) @ Q
     return product
 
 

@@ -95,11 +95,11 @@ def test_rounds_equal_the_naive_twin(
 @pytest.mark.parametrize("parameters", SETTINGS)
 @pytest.mark.parametrize("factors", [1, 10, 25])
 def test_low_rank_rounds_equal_the_naive_twin_with_its_exact_eigenvectors(
-    parameters: dict[str, float], factors: int
+    monkeypatch: pytest.MonkeyPatch, parameters: dict[str, float], factors: int
 ) -> None:
     """The block has as many columns as there are items, so that its eigenvectors are exact."""
     data = interactions(items=30, disliked=True)
-    assert completion.OVERSAMPLING >= 30
+    monkeypatch.setattr(completion, "OVERSAMPLING", 30)
     model = fitted(data, factors, iterations=3, dtype=np.float64, **parameters)
     _, X = naive_rounds(data, model, factors)[-1]
     np.testing.assert_allclose(scores_of(model), X, rtol=1e-8, atol=1e-8)

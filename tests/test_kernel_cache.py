@@ -12,7 +12,7 @@ import numpy as np
 from rfm_recsys import kernels
 A = np.arange(12, dtype=np.float32).reshape(4, 3)
 print(kernels.CACHE, kernels.__file__)
-print(kernels.symmetric_product(kernels.lapack_addresses(A.dtype), A, A).tolist())
+print(kernels.symmetric_product(kernels.lapack_addresses(A.dtype), A, A, np.empty(0)).tolist())
 """
 RESULT = "[[126.0, 144.0, 162.0], [144.0, 166.0, 188.0], [162.0, 188.0, 214.0]]"
 
