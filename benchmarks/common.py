@@ -56,8 +56,8 @@ def irspack_epochs(data: csr_matrix, factors: int, alpha0: float, reg: float, ep
 def spread(n_users: int, n_items: int, n_interactions: int, seed: int = 0) -> csr_matrix:
     """Draw interactions with log-normal activity and popularity, of the spreads of ``synthetic_movielens``.
 
-    Without tastes: for time and memory, in a hundredth of its time. Of a pair drawn twice one counts, and more are drawn
-    until there are as many as asked for, to a thousandth.
+    Without tastes: for time and memory, in a fraction of its time. Of a pair drawn twice one counts, and more are
+    drawn until there are as many as asked for, to a thousandth.
     """
     generator = np.random.default_rng(seed)
     activity = np.exp(generator.normal(0, 0.95, n_users))

@@ -15,7 +15,7 @@ from scipy.linalg import blas
 
 from rfm_recsys import LinRFM, kernels
 from rfm_recsys.agop import gram, multiply
-from rfm_recsys.completion import OVERSAMPLING, csr_arrays, solve_users, threads
+from rfm_recsys.completion import block_width, csr_arrays, solve_users, threads
 from rfm_recsys.kernels import Floats, Ints
 
 N_USERS, N_ITEMS, INTERACTIONS, ALPHA = 69_000, 13_000, 10_000_000, 7.0
@@ -76,7 +76,7 @@ def main() -> None:
                     blas.sgemv(1.0, A, t)
 
             gemv_rate = 200 * 4 * factors * IN_CACHE / median_seconds(gemv, arguments.repeats) / 1e9
-            width = factors + OVERSAMPLING
+            width = block_width(factors, data.shape)
             Q = generator.standard_normal((N_ITEMS, width), dtype=np.float32)
             users, items = np.ones(N_USERS, dtype=np.float32), np.ones(N_ITEMS, dtype=np.float32)
             Y = np.empty((N_USERS, width), dtype=np.float32)

@@ -26,7 +26,7 @@ Measured = tuple[int, float, float]  # iterations, seconds, quality
 AT = {"gowalla": (1, 3, 5, 10), "ml-1m": (1, 3, 5, 10, 15)}  # iterations of the peers, which fall off beyond
 SHARED = (16, 32, 64, 128, 256, 512)
 FACTORS: dict[str, dict[str, tuple[int, ...]]] = {
-    "LinRFM": {"gowalla": (*SHARED, 384, 448, 528, 640, 768), "ml-1m": (*SHARED, 768)},
+    "LinRFM": {"gowalla": (*SHARED, 384, 448, 544, 640, 768), "ml-1m": (*SHARED, 768)},
     "implicit ALS": {"gowalla": (*SHARED, 768, 1024), "ml-1m": (*SHARED, 768)},
     "irspack iALS": {"gowalla": SHARED, "ml-1m": SHARED},
 }
