@@ -30,9 +30,10 @@ from numpy.typing import NDArray
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Ints: TypeAlias = NDArray[np.integer[Any]]
 
+BLOCK = 2**21  # entries of a dense matrix whose rows are gathered again and again: 8 MB, of the cache of all cores
 TASKS = 256  # parallel tasks that rows are dealt out to: many, since rows differ in cost
 FULL_TASKS = 16  # the same for the full form, where a task holds two matrices of the size of the longest row
-GATHERED = 2**17  # entries of F gathered at a time for the products with them: 512 KB, so that they stay in cache
+GATHERED = 2**20  # entries of F gathered at a time for the products with them: 4 MB, so that they stay in cache
 RESIDUAL = 8  # eps of the right-hand side: conjugate gradients to rounding
 MOST_ITERATIONS = 50  # of conjugate gradients: about the cost of a factorisation
 PRODUCT_ROWS = 512  # rows of a dense product that one task owns
@@ -488,17 +489,26 @@ def first_product(
     """Write ``A X B Q``, for the diagonals of A and B, into ``out``, shape (rows, b), with Q of shape (columns, b).
 
     X is that of round 1: ``c p / (penalty + c)`` at the observed entries and 0 elsewhere. Its entries are made when
-    they are needed, which takes less time than to read them, and no memory.
+    they are needed, which takes less time than to read them, and no memory. The columns of a row ascend; so many of
+    them are taken at a time, of all rows, that their rows of Q stay in cache.
     """
-    for task in prange(TASKS):
-        for row in range(task, len(out), TASKS):
-            items, c = indices[indptr[row] : indptr[row + 1]], confidence[indptr[row] : indptr[row + 1]]
-            values = np.empty(len(items), dtype=Q.dtype)
-            for j in range(len(items)):
-                liked = max(c[j], 0)
-                values[j] = row_scale[row] * column_scale[items[j]] * (liked / (liked + penalty))
-            out[row] = 0
-            _add_rows(items, values, Q, out[row])
+    at_once = max(BLOCK // Q.shape[1], 1)
+    done = indptr[:-1].copy()
+    for first in range(0, len(Q), at_once):
+        for task in prange(TASKS):
+            for row in range(task, len(out), TASKS):
+                if first == 0:
+                    out[row] = 0
+                start, stop = done[row], done[row]
+                while stop < indptr[row + 1] and indices[stop] < first + at_once:
+                    stop += 1
+                if stop > start:
+                    values = np.empty(stop - start, dtype=Q.dtype)
+                    for j in range(start, stop):
+                        liked = max(confidence[j], 0)
+                        values[j - start] = row_scale[row] * column_scale[indices[j]] * (liked / (liked + penalty))
+                    _add_rows(indices[start:stop], values, Q, out[row])
+                    done[row] = stop
 
 
 @_parallel()

@@ -25,6 +25,7 @@ from rfm_recsys.agop import (
 )
 from rfm_recsys.completion import csr_arrays, threads
 from rfm_recsys.kernels import (
+    BLOCK,
     GATHERED,
     NOT_FINITE,
     PANEL,
@@ -39,7 +40,8 @@ from rfm_recsys.kernels import (
 )
 
 DTYPES = [np.float64, np.float32]
-GATHER_ROWS = GATHERED // 64  # of 64 factors
+FACTORS = 512
+GATHER_ROWS = GATHERED // FACTORS
 # Rounding of a system of condition number 1 + |O| max(c) max|F|^2, below 1e4 here: 1e4 units of the last place.
 TOLERANCE = {np.float64: 1e-9, np.float32: 2e-3}
 FEW = settings(max_examples=40, deadline=None)
@@ -186,24 +188,24 @@ def test_solve_rows_where_the_square_of_the_right_hand_side_underflows(dtype: An
     assert_close(solve_rows(confidence, F) / dtype(tiny), twin / tiny, dtype)
 
 
-@pytest.mark.parametrize("n_items", [GATHER_ROWS - 1, GATHER_ROWS, GATHER_ROWS + 1, 2 * GATHER_ROWS + 3])
-@pytest.mark.parametrize("last", [9.0, 1.0, 0.5])
+@pytest.mark.parametrize("n_items", [GATHER_ROWS, GATHER_ROWS + 1])
+@pytest.mark.parametrize("last", [9.0, 0.5])
 def test_solve_rows_gathers_long_rows_in_parts(n_items: int, last: float) -> None:
     values = np.random.default_rng(2).uniform(1.5, 9, size=(1, n_items))
     values[0, -1] = last
-    confidence, F = csr_matrix(values), factor(n_items, 64)
+    confidence, F = csr_matrix(values), factor(n_items, FACTORS)
     twin = naive.solve_rows(confidence, F)
     assert_close(solve_rows(confidence, F), twin)
     _, items, c = csr_arrays(confidence)
     u: Floats = F[items].T @ c
-    rows, square = np.empty((gathered_rows(64), 64)), np.empty(64**2)
+    rows, square = np.empty((gathered_rows(FACTORS), FACTORS)), np.empty(FACTORS**2)
     assert kernels._factorise(items, c, F, lapack_addresses(F.dtype), rows, square, u) == 0
     assert_close(u, twin[0])
 
 
 def test_solve_rows_gathers_in_parts_what_weighs_less_than_an_unobserved_entry() -> None:
-    values = np.random.default_rng(2).uniform(0.1, 2, size=(3, 3 * GATHER_ROWS))
-    confidence, F = csr_matrix(values), factor(3 * GATHER_ROWS, 64)
+    values = np.random.default_rng(2).uniform(0.1, 2, size=(1, 2 * GATHER_ROWS + 3))
+    confidence, F = csr_matrix(values), factor(2 * GATHER_ROWS + 3, FACTORS)
     assert_close(solve_rows(confidence, F), naive.solve_rows(confidence, F))
 
 
@@ -337,7 +339,7 @@ def first_product(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("width", [1, 7, 64])
+@pytest.mark.parametrize("width", [1, 7])
 def test_first_product(dtype: Any, width: int) -> None:
     """Every seventh row is empty, and an item that nobody has is scaled to zero."""
     rng = np.random.default_rng(14)
@@ -348,6 +350,14 @@ def test_first_product(dtype: Any, width: int) -> None:
     for n_threads in (1, 2):
         again = first_product(confidence, 3.0, row_scale, column_scale, Q.astype(dtype), n_threads)
         np.testing.assert_array_equal(again, result)
+
+
+def test_first_product_takes_columns_in_parts() -> None:
+    rng, width = np.random.default_rng(14), BLOCK // 7
+    confidence, Q = sparse(9, 30, 0.4), rng.normal(size=(30, width)).astype(np.float32)
+    row_scale, column_scale = rng.uniform(0.2, 2, 9), rng.uniform(0.2, 2, 30)
+    result = first_product(confidence, 3.0, row_scale, column_scale, Q)
+    assert_close(result, naive.first_product(confidence, 3.0, row_scale, column_scale, Q), np.float32)
 
 
 @given(sparse_matrices(), st.integers(1, 4))
@@ -668,7 +678,9 @@ def test_more_passes_bring_the_eigenvalues_closer_to_the_exact_ones_from_below()
 @pytest.mark.skipif(bool(os.environ.get("NUMBA_DISABLE_JIT")), reason="this is the run without the JIT")
 def test_kernels_and_low_rank_rounds_equal_their_twins_with_the_jit_off() -> None:
     """Python checks every index, where compiled code would read what lies beside an array."""
-    selection = "test_kernels and not 65536 and not jit_off or naive_twin or training_loss or perturbation"
+    selection = (
+        "test_kernels and not 65536 and not in_parts and not jit_off or naive_twin or training_loss or perturbation"
+    )
     result = subprocess.run(
         [
             sys.executable,
