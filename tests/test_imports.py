@@ -1,4 +1,4 @@
-"""Imports run one way: cli -> paper, tables, evaluation, datasets -> model, regression -> completion -> agop -> kernels."""
+"""Imports run one way: cli -> paper, tables, evaluation, datasets -> model, regression -> completion -> agop ..."""
 
 import ast
 from pathlib import Path
