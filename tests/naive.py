@@ -4,7 +4,7 @@ Nothing here is shared with what it checks: matrices are dense, inverses are inv
 and equation numbers are those of ``docs/algorithm.md``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -153,6 +153,41 @@ def fold_in_items(confidence: Floats, X: Floats, power: float, penalty: float, f
     """Complete each row of a matrix of items x users with the K of the users, whose G is ``X X^T``."""
     K = reweighting(X @ X.T, X.any(axis=1).astype(float), power, factors)
     return np.array([complete(row, K, penalty) for row in confidence])
+
+
+def irls(X: Floats, y: Floats, p: float, smoothing: Sequence[float]) -> Iterator[Floats]:
+    """Minimise ``sum_i w_i^2 / (w_i,before^2 + eps^2)^(1 - p/2)`` subject to ``X w = y``, once for each eps.
+
+    Daubechies, DeVore, Fornasier and Gunturk 2010, equation (1.4). The first, before any eps, has all weights 1. With
+    ``w = root z`` it is the least z for which ``X root z = y``.
+    """
+    w: Floats = np.linalg.lstsq(X, y, rcond=None)[0]
+    yield w
+    for eps in smoothing:
+        root = (w**2 + eps**2) ** (1 / 2 - p / 4)
+        w = root * np.linalg.lstsq(X * (root / root.max()), y, rcond=None)[0] / root.max()
+        yield w
+
+
+def reweighted_ridge(X: Floats, y: Floats, K: Floats, penalty: float) -> Floats:
+    """Minimise ``|y - X w|^2 + penalty sum_i w_i^2 / K_i``, by its gradient."""
+    w: Floats = np.linalg.solve(X.T @ X + penalty * np.diag(1 / K), X.T @ y)
+    return w
+
+
+def log_likelihood(X: Floats, y: Floats, ratio: float, centred: bool) -> float:
+    """Return the log-density of y, up to a constant: normal, with the covariance ``c (X X^T / t + ratio I)``.
+
+    At the c that makes it largest; t is the mean diagonal of ``X X^T``. Of centred data there is a dimension less.
+    """
+    outer = X @ X.T
+    covariance = outer / np.mean(np.diag(outer)) + ratio * np.eye(len(y))
+    n = len(y)
+    if centred:
+        basis = np.linalg.svd(np.ones((1, n)))[2][1:]  # orthogonal to the constant
+        covariance, y, n = basis @ covariance @ basis.T, basis @ y, n - 1
+    scale = y @ np.linalg.solve(covariance, y) / n
+    return float(-0.5 * (n * np.log(scale) + np.linalg.slogdet(covariance)[1]))
 
 
 def soft_impute(Y: Floats, observed: NDArray[np.bool_], penalty: float, steps: int) -> Floats:

@@ -16,7 +16,8 @@ from sample_comparison import sample
 
 from rfm_recsys.errors import DataError
 from rfm_recsys.evaluation import report
-from rfm_recsys.evaluation.report import Comparison, number, render_report, seconds, verdict, write_report
+from rfm_recsys.evaluation.report import Comparison, render_report, verdict, write_report
+from rfm_recsys.page import LINE, number, seconds, spread
 
 
 @pytest.fixture(scope="module")
@@ -335,10 +336,10 @@ def test_the_front_holds_what_no_other_beats_in_both() -> None:
 
 
 def test_names_are_moved_a_line_apart_and_stay_below_the_top() -> None:
-    spread = report._spread([10.0, 50.0, 51.0, 52.0, 53.0], top=60.0)
-    assert all(after - before >= report.LINE - 1e-9 for before, after in pairwise(spread))
-    assert spread[-1] <= 60
-    assert report._spread([10.0, 90.0], top=100.0) == [10.0, 90.0]
+    moved = spread([10.0, 50.0, 51.0, 52.0, 53.0], top=60.0)
+    assert all(after - before >= LINE - 1e-9 for before, after in pairwise(moved))
+    assert moved[-1] <= 60
+    assert spread([10.0, 90.0], top=100.0) == [10.0, 90.0]
 
 
 def test_the_page_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:

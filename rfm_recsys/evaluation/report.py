@@ -1,64 +1,48 @@
 """The page of a comparison: one HTML file, drawn from the JSON result alone, that loads nothing from elsewhere."""
 
-import io
 import math
 import os
-import re
-import warnings
-import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
-from pathlib import Path
 from typing import Any
 
-import jinja2
-import matplotlib
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 
 from rfm_recsys.errors import DataError
-from rfm_recsys.serialization import replacing
-
-# Figures are drawn in these colours, and each becomes the CSS variable of its name: so they follow the page's theme.
-INK, MUTED, RULE, PAPER = "#0a0a01", "#0a0a02", "#0a0a03", "#0a0a04"
-SERIES = [f"#0a0b0{number}" for number in range(1, 9)]
-CSS = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)", PAPER: "var(--paper)"} | {
-    colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, 1)
-}
-STYLE: Any = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # a name may hold dollar signs
-    "font.size": 10,
-    "text.color": INK,
-    "axes.edgecolor": MUTED,
-    "axes.facecolor": "none",
-    "axes.labelcolor": MUTED,
-    "axes.labelsize": 10,
-    "axes.linewidth": 0.8,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.axisbelow": True,
-    "axes.unicode_minus": True,
-    "grid.color": RULE,
-    "grid.linewidth": 0.7,
-    "hatch.linewidth": 1.1,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelsize": 9.5,
-    "ytick.labelsize": 9.5,
-}
-WIDTH = 4.6  # inches: at this width the text stays legible on a phone, and is not too large on a desk
-MINUS, NOTHING, APOSTROPHE = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{RIGHT SINGLE QUOTATION MARK}"
-STEPS = [1, 2, 2.5, 5, 10]
-LINE = 12.0  # points from one line of text to the next
-
-MARKERS = "osD^vPX<>h"
-DASHES = [(0, (5, 2)), (0, (1.5, 1.5)), (0, (7, 2, 1.5, 2)), (0, (3, 1.2)), (0, (9, 2.5))]
+from rfm_recsys.page import (
+    APOSTROPHE,
+    DASHES,
+    INK,
+    LINE,
+    MARKERS,
+    MUTED,
+    NOTHING,
+    SERIES,
+    STEPS,
+    WIDTH,
+    Look,
+    Verdict,
+    canvas,
+    drawing,
+    legend_key,
+    log_ticks,
+    name_ends,
+    number,
+    seconds,
+    short,
+    svg,
+    template,
+    text_width,
+    tick,
+    whole,
+    write_name,
+    write_page,
+)
 
 FORMAT, VERSION = "rfm_recsys comparison", 1
 LOWER_IS_BETTER, NEITHER_IS_BETTER = {"gini", "mae", "rmse"}, {"novelty", "popularity_bias"}
@@ -83,9 +67,7 @@ DEFINITIONS = {
 
 def write_report(result: dict[str, Any], path: str | os.PathLike[str]) -> None:
     """Write the page of a result to ``path``, whole or not at all."""
-    page = render_report(result)
-    with replacing(path) as partial:
-        partial.write_text(page, encoding="utf-8")
+    write_page(render_report(result), path)
 
 
 def render_report(result: dict[str, Any]) -> str:
@@ -102,28 +84,18 @@ def render_report(result: dict[str, Any]) -> str:
             f"and not {FORMAT!r}, version {VERSION}; pass what this version of rfm-recsys compare wrote"
         )
     comparison = Comparison(result)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "seconds": seconds, "whole": whole, "plain": plain}
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the reader's browser has fonts of its own
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
+    with drawing():
         figures = {
-            "keys": {model: _key(look, f"key-{place}") for place, (model, look) in enumerate(comparison.looks.items())},
+            "keys": {
+                model: legend_key(look, f"key-{place}") for place, (model, look) in enumerate(comparison.looks.items())
+            },
             "time": _quality_and_time(comparison),
             "differences": _differences(comparison),
             "cutoffs": [_by_cutoff(comparison, family) for family in ("recall", "ndcg")],
             "groups": [_by_group(comparison, kind) for kind in ("activity", "popularity")],
             "tuning": [_tuning(comparison, row, place) for place, row in enumerate(comparison.tuned)],
         }
-    template = environment.get_template("report.html.jinja")
-    return template.render(
+    return template("evaluation/report.html.jinja").render(
         result,
         candidate=comparison.candidate,
         opponent=comparison.opponent,
@@ -137,30 +109,6 @@ def render_report(result: dict[str, Any]) -> str:
         measured=comparison.measured,
         figures=figures,
     )
-
-
-@dataclass(frozen=True)
-class Look:
-    """How one model is drawn; of the first ten no two share a marker, so that colour alone tells none apart."""
-
-    colour: str
-    marker: str
-    dash: Any
-    prominent: bool
-
-    def line(self) -> dict[str, Any]:
-        """Return how its line and its points are drawn; a prominent one lies below the hollow points of the others."""
-        return {
-            "color": self.colour,
-            "linestyle": self.dash,
-            "linewidth": 2.2 if self.prominent else 1.3,
-            "zorder": 3 if self.prominent else 4,
-            "marker": self.marker,
-            "markersize": 8 if self.prominent else 6.5,
-            "markerfacecolor": self.colour if self.prominent else PAPER,
-            "markeredgecolor": self.colour,
-            "markeredgewidth": 1.4,
-        }
 
 
 class Comparison:
@@ -206,17 +154,6 @@ def estimate(row: dict[str, Any], metric: str) -> dict[str, float | None]:
     return {"mean": None, "low": None, "high": None} | (row["metrics"].get(metric) or {})
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """One sentence: the claim, and the evidence for it."""
-
-    claim: str
-    evidence: str
-
-    def __str__(self) -> str:
-        return f"{self.claim}: {self.evidence}"
-
-
 def verdict(comparison: Comparison) -> Verdict:
     """Say what the comparison shows, and no more: without an interval that excludes zero there is no difference."""
     candidate, opponent, metric = comparison.candidate, comparison.opponent, comparison.metric
@@ -245,31 +182,6 @@ def _interval_and_p(found: dict[str, Any]) -> str:
     if p is None:
         return text
     return f"{text}, p < .0001" if p < 0.0001 else f"{text}, p = {p:.2g}".replace(" 0.", " .")
-
-
-def number(value: float | None, signed: bool = False) -> str:
-    """Return a metric to four digits, as the field prints them: .4901."""
-    if value is None:
-        return NOTHING
-    text = f"{round(value, 4) + 0.0:{'+' if signed else ''}.4f}"  # + 0.0 makes -0.0 positive
-    return re.sub(r"^([+-]?)0\.", r"\1.", text).replace("-", MINUS)
-
-
-def seconds(value: float | None) -> str:
-    """Return seconds to about three digits."""
-    if value is None:
-        return NOTHING
-    return f"{value:,.{3 if value < 0.1 else 2 if value < 10 else 1 if value < 100 else 0}f}"
-
-
-def whole(value: float | None) -> str:
-    """Return a number without decimals, its thousands apart."""
-    return NOTHING if value is None else f"{value:,.0f}"
-
-
-def plain(value: Any) -> str:
-    """Return a parameter as it is written by hand."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 # The table
@@ -389,7 +301,7 @@ def _quality_and_time(comparison: Comparison) -> Markup | None:
     rows = [row for row in comparison.measured if comparison.quality(row) is not None and row.get("fit_seconds")]
     if not rows:
         return None
-    figure, axes = _canvas(3.5, left=0.62, right=0.15, bottom=0.55, top=0.15)
+    figure, axes = canvas(3.5, left=0.62, right=0.15, bottom=0.55, top=0.15)
     times = [max(float(row["fit_seconds"]), 1e-3) for row in rows]
     qualities = [comparison.quality(row) or 0.0 for row in rows]
     lowest = max(qualities) - _reach([max(qualities) - quality for quality in qualities])
@@ -416,7 +328,7 @@ def _quality_and_time(comparison: Comparison) -> Markup | None:
     steps = [*front, (axes.get_xlim()[1], front[-1][1])]
     axes.plot(*zip(*steps, strict=True), drawstyle="steps-post", color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
     axes.set_xlabel("training time, seconds")
-    axes.xaxis.set_major_locator(FixedLocator(_log_ticks(*axes.get_xlim())))
+    axes.xaxis.set_major_locator(FixedLocator(log_ticks(*axes.get_xlim())))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     _metric_axis(axes, comparison.metric)
@@ -424,7 +336,7 @@ def _quality_and_time(comparison: Comparison) -> Markup | None:
     listed = "; ".join(
         f"{row['model']} {number(comparison.quality(row))} after {seconds(row['fit_seconds'])} s" for row in rows
     )
-    return _svg(figure, "time", f"{comparison.metric} against training time", listed)
+    return svg(figure, "time", f"{comparison.metric} against training time", listed)
 
 
 def _pareto_front(times: Sequence[float], qualities: Sequence[float]) -> list[tuple[float, float]]:
@@ -444,7 +356,7 @@ def _differences(comparison: Comparison) -> Markup | None:
     ]
     if not found:
         return None
-    figure, axes = _canvas(0.95 + 0.36 * len(found), left=1.3, right=0.75, bottom=0.6, top=0.15)
+    figure, axes = canvas(0.95 + 0.36 * len(found), left=1.3, right=0.75, bottom=0.6, top=0.15)
     reach = _reach([entry["difference"] for entry in found])
     ends = [
         end
@@ -470,18 +382,18 @@ def _differences(comparison: Comparison) -> Markup | None:
     axes.axvline(0, color=MUTED, linewidth=0.9)
     axes.set_xlim(left, right)
     axes.set_ylim(len(found) - 0.4, -0.6)
-    axes.set_yticks(range(len(found)), [_short(entry["against"]) for entry in found], color=INK)
+    axes.set_yticks(range(len(found)), [short(entry["against"]) for entry in found], color=INK)
     axes.tick_params(axis="y", length=0, pad=8)
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=STEPS))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value, signed=True)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, signed=True)))
     axes.grid(axis="x")
     axes.set_xlabel(f"difference in {comparison.metric}")
     name = found[0]["model"]
     listed = "; ".join(
         f"{entry['against']} {number(entry['difference'], signed=True)} {_interval(entry, True)}" for entry in found
     )
-    return _svg(figure, "differences", f"{comparison.metric} of {name} minus that of each other model", listed)
+    return svg(figure, "differences", f"{comparison.metric} of {name} minus that of each other model", listed)
 
 
 def _reach(distances: list[float]) -> float:
@@ -501,8 +413,8 @@ def _by_cutoff(comparison: Comparison, family: str) -> Markup | None:
             curves.append((row["model"], points))
     if not curves:
         return None
-    names = max(_text_width(_short(model), _weight(comparison, model)) for model, _ in curves)
-    figure, axes = _canvas(3.2, left=0.55, right=names / 72 + 0.2, bottom=0.55, top=0.15)
+    names = max(text_width(short(model), _weight(comparison, model)) for model, _ in curves)
+    figure, axes = canvas(3.2, left=0.55, right=names / 72 + 0.2, bottom=0.55, top=0.15)
     for model, points in curves:
         axes.plot(*zip(*points, strict=True), **comparison.looks[model].line())
     axes.set_xlim(-0.25, len(cutoffs) - 0.75)
@@ -510,12 +422,12 @@ def _by_cutoff(comparison: Comparison, family: str) -> Markup | None:
     axes.set_xticks(range(len(cutoffs)), [str(k) for k in cutoffs])
     axes.set_xlabel("cut-off k")
     _metric_axis(axes, f"{family}@k")
-    _name_ends(axes, [(model, *points[-1]) for model, points in curves], comparison)
+    name_ends(axes, [(short(model), *points[-1], _weight(comparison, model)) for model, points in curves])
     listed = "; ".join(
         f"{model} {', '.join(f'{number(mean)} at {cutoffs[place]}' for place, mean in points)}"
         for model, points in curves
     )
-    return _svg(figure, f"cutoff-{family}", f"{family} of each model by cut-off", listed)
+    return svg(figure, f"cutoff-{family}", f"{family} of each model by cut-off", listed)
 
 
 def _by_group(comparison: Comparison, kind: str) -> Markup | None:
@@ -525,7 +437,7 @@ def _by_group(comparison: Comparison, kind: str) -> Markup | None:
     if candidate is None or opponent is None or not groups:
         return None
     theirs = {group["label"]: group["value"] for group in (opponent.get("groups") or {}).get(kind) or []}
-    figure, axes = _canvas(0.85 + 0.58 * len(groups), left=1.4, right=0.7, bottom=0.55, top=0.3)
+    figure, axes = canvas(0.85 + 0.58 * len(groups), left=1.4, right=0.7, bottom=0.55, top=0.3)
     listed = []
     for place, group in enumerate(groups):
         own, other = group["value"], theirs.get(group["label"])
@@ -549,20 +461,20 @@ def _by_group(comparison: Comparison, kind: str) -> Markup | None:
     axes.set_xlim(left=0)
     axes.set_ylim(len(groups) - 0.45, -0.5)
     counted = "{:,} users" if kind == "activity" else "{:,} held out"
-    labels = [f"{_short(group['label'], 22)}\n{counted.format(group['count'])}" for group in groups]
+    labels = [f"{short(group['label'], 22)}\n{counted.format(group['count'])}" for group in groups]
     axes.set_yticks(range(len(groups)), labels, color=INK)
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=STEPS))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
     axes.grid(axis="x")
     axes.set_xlabel(comparison.metric if kind == "activity" else "recall")
     title = f"{candidate['model']} and {opponent['model']} by {kind} of the {'user' if kind == 'activity' else 'item'}"
-    return _svg(figure, f"group-{kind}", title, "; ".join(listed))
+    return svg(figure, f"group-{kind}", title, "; ".join(listed))
 
 
 def _tuning(comparison: Comparison, row: dict[str, Any], place: int) -> Markup:
     """Draw each trial and the best so far; what lies far below the others is drawn at the foot."""
-    figure, axes = _canvas(1.75, left=0.48, right=0.08, bottom=0.42, top=0.28, width=WIDTH / 2)
+    figure, axes = canvas(1.75, left=0.48, right=0.08, bottom=0.42, top=0.28, width=WIDTH / 2)
     look = comparison.looks[row["model"]]
     runs = [run["trials"] for run in row["runs"] if run.get("trials")]
     values = [trial["value"] for trials in runs for trial in trials if trial["value"] is not None]
@@ -586,51 +498,21 @@ def _tuning(comparison: Comparison, row: dict[str, Any], place: int) -> Markup:
                 clip_on=False,
             )  # fmt: skip
     axes.set_ylim(foot, top + 0.08 * max(top - foot, 1e-3))
-    axes.set_title(_short(row["model"]), loc="left", fontsize=10, fontweight=_weight(comparison, row["model"]))
+    axes.set_title(short(row["model"]), loc="left", fontsize=10, fontweight=_weight(comparison, row["model"]))
     axes.set_xlabel("trial", labelpad=1)
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=STEPS, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=STEPS))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
     axes.grid(axis="y")
     count = sum(len(trials) for trials in runs)
-    return _svg(figure, f"tuning-{place}", f"Tuning of {row['model']}", f"{count} trials, the best {number(top)}")
-
-
-def _key(look: Look, name: str) -> Markup:
-    """Draw a model's line and marker, to stand beside its name."""
-    figure, axes = _canvas(0.2, left=0.02, right=0.02, bottom=0.0, top=0.0, width=0.42)
-    axes.axis("off")
-    axes.plot([0, 1, 2], [0, 0, 0], **look.line() | {"markevery": [1]})
-    axes.set_ylim(-1, 1)
-    return _svg(figure, name, "", "")
-
-
-def _canvas(
-    height: float, *, left: float, right: float, bottom: float, top: float, width: float = WIDTH
-) -> tuple[Figure, Axes]:
-    """Return a figure with axes inside margins, all in inches."""
-    figure = Figure((width, height), dpi=72)  # one pixel is one point
-    axes = figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height))
-    return figure, axes
+    return svg(figure, f"tuning-{place}", f"Tuning of {row['model']}", f"{count} trials, the best {number(top)}")
 
 
 def _metric_axis(axes: Axes, label: str) -> None:
     axes.set_ylabel(label)
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
     axes.grid(axis="y")
-
-
-def _tick(value: float, signed: bool = False) -> str:
-    text = re.sub(r"^([+-]?)0\.", r"\1.", f"{value + 0.0:{'+' if signed and value else ''}.4g}")
-    return text.replace("-", MINUS)
-
-
-def _log_ticks(low: float, high: float) -> list[float]:
-    """Return powers of ten, with steps between where they are few."""
-    steps = (1, 2, 5) if high / low < 100 else (1, 3) if high / low < 1000 else (1,)
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
 
 
 def _span(found: dict[str, Any]) -> tuple[float, float]:
@@ -665,8 +547,8 @@ def _name_points(axes: Axes, points: list[Point], front: list[tuple[float, float
     for (left, low), (right, high) in pairwise(axes.transData.transform(front)):
         taken += [Bbox.from_extents(left, low, right, low), Bbox.from_extents(right, low, right, high)]
     for point in sorted(points, key=lambda point: -point.y):
-        weight, text = _weight(comparison, point.name), _short(point.name) + point.remark
-        width = _text_width(text, weight)
+        weight, text = _weight(comparison, point.name), short(point.name) + point.remark
+        width = text_width(text, weight)
         x, y = axes.transData.transform((point.x, point.y))
         places: list[tuple[int, int, float, int, Bbox]] = []
         for step in range(28):
@@ -678,90 +560,8 @@ def _name_points(axes: Axes, points: list[Point], front: list[tuple[float, float
                 places.append((sum(map(box.overlaps, taken)) + 3 * outside, len(places), shift, away, box))
         _, _, shift, away, box = min(places)
         taken.append(box)
-        _name(axes, text, (point.x, point.y), (away, shift), weight)
-
-
-def _name_ends(axes: Axes, ends: list[tuple[str, float, float]], comparison: Comparison) -> None:
-    """Write each name to the right of its curve's end, moved apart where they would cover each other."""
-    ends = sorted(ends, key=lambda end: end[2])
-    heights = [float(axes.transData.transform((x, y))[1]) for _, x, y in ends]
-    edge = axes.transData.transform((axes.get_xlim()[1], 0))[0]
-    for (name, x, y), height, spread in zip(ends, heights, _spread(heights, axes.bbox.y1), strict=True):
-        right = edge + 8 - axes.transData.transform((x, y))[0]
-        _name(axes, _short(name), (x, y), (right, spread - height), _weight(comparison, name))
-
-
-def _spread(heights: list[float], top: float) -> list[float]:
-    """Return ascending heights moved apart to a line each, about where they were, and none above ``top``."""
-    up, down = heights.copy(), heights.copy()
-    for place in range(1, len(heights)):
-        up[place] = max(up[place], up[place - 1] + LINE)
-    for place in reversed(range(len(heights) - 1)):
-        down[place] = min(down[place], down[place + 1] - LINE)
-    spread = [(above + below) / 2 for above, below in zip(up, down, strict=True)]
-    for place in reversed(range(len(spread))):
-        spread[place] = min(spread[place], top if place == len(spread) - 1 else spread[place + 1] - LINE)
-    return spread
-
-
-def _name(axes: Axes, text: str, at: tuple[float, float], offset: tuple[float, float], weight: str) -> None:
-    right = offset[0] > 0
-    leader = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 5}
-    axes.annotate(
-        text, at, offset,
-        textcoords="offset points", ha="left" if right else "right", va="center_baseline", fontweight=weight,
-        annotation_clip=False,
-        arrowprops=leader | {"relpos": (0 if right else 1, 0.5)} if np.hypot(*offset) > 2 * LINE else None,
-    )  # fmt: skip
-
-
-def _text_width(text: str, weight: str) -> float:
-    """Return the width of a text in points."""
-    return float(Figure(dpi=72).text(0, 0, text, fontweight=weight).get_window_extent().width)
+        write_name(axes, text, (point.x, point.y), (away, shift), weight)
 
 
 def _weight(comparison: Comparison, model: str) -> str:
     return "bold" if comparison.looks[model].prominent else "normal"
-
-
-def _short(name: str, length: int = 17) -> str:
-    """Return a name that fits into a figure and into XML."""
-    clean = "".join(letter if letter.isprintable() else " " for letter in name)
-    return clean if len(clean) <= length else f"{clean[: length - 1]}…"
-
-
-def _svg(figure: Figure, name: str, title: str, description: str) -> Markup:
-    """Return a figure as an element of the page: ids of its own, the theme's colours, and words for a screen reader."""
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", transparent=True)
-    root = ET.fromstring(buffer.getvalue())
-    for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2]
-        element.attrib = {key.rpartition("}")[2]: _attribute(key, text, name) for key, text in element.attrib.items()}
-        element.tail = None
-    for parent in list(root.iter()):
-        for child in [child for child in parent if child.tag in {"metadata", "style"}]:
-            parent.remove(child)
-    root.attrib = {"viewBox": root.attrib["viewBox"]}
-    if title:
-        root.attrib |= {"role": "img", "aria-labelledby": f"{name}-title {name}-text"}
-        for tag, end, words in (("desc", "text", description), ("title", "title", title)):
-            element = ET.Element(tag, id=f"{name}-{end}")
-            element.text = _short(words, 10_000)
-            root.insert(0, element)
-    else:
-        root.attrib["aria-hidden"] = "true"
-    return Markup(ET.tostring(root, encoding="unicode"))
-
-
-def _attribute(key: str, text: str, name: str) -> str:
-    """Return an attribute with ids made the figure's own, and colours and fonts made the page's."""
-    if key == "id":
-        return f"{name}-{text}"
-    if key == "d":
-        return " ".join(text.split())
-    if key == "style":
-        text = re.sub(r"font-family: [^;]*;? ?", "", text)
-        text = re.sub(r"#0a0[ab]0\d", lambda found: CSS[found[0]], text)
-    return re.sub(r"(^|url\()#", rf"\1#{name}-", text)

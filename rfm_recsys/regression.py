@@ -1,0 +1,343 @@
+"""Sparse linear regression: the diagonal form of lin-RFM as a scikit-learn estimator, which this module alone needs.
+
+Equation numbers are those of ``docs/algorithm.md``.
+"""
+
+import warnings
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Self
+
+import numpy as np
+import scipy.linalg
+from scipy.linalg import norm  # which neither overflows nor underflows
+from scipy.sparse import csr_matrix
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from rfm_recsys.agop import gram, weighted_gram
+from rfm_recsys.completion import threads
+from rfm_recsys.errors import DataError
+from rfm_recsys.kernels import PARTIAL_ROWS, PARTIALS, Floats
+from rfm_recsys.validation import check_flag, check_integer, check_memory, check_number
+
+SMALLEST_EPS = 1e-8  # where annealing ends, in units of round 1's largest coefficient
+ROUNDING, REFINEMENTS = 1e-14, 2
+RATIOS = np.logspace(-8, 2, 61)  # of the variances of noise and signal, among which the likelihood chooses
+
+
+class LinRFMRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """Linear regression with few coefficients that are not zero: lin-RFM on vectors.
+
+    Ridge regression on reweighted features and a new weighting from the coefficients, in turns: this is iteratively
+    reweighted least squares for the quasi-norm l_p with ``p = 2 - 4 power``. Without noise, ``regularization=0``
+    recovers sparse coefficients from fewer samples than the Lasso needs. Features in different units want a
+    ``StandardScaler`` before, as they do for the Lasso.
+
+    Parameters
+    ----------
+    power : float, at least 0
+        Power of the AGOP: 0 is ridge regression, 1/4 penalises like the Lasso, 1/2 like the sum of the coefficients'
+        logarithms. The higher, the sparser.
+    regularization : float, at least 0, or None
+        Variance of the noise, in units of that of the signal, as the prior has it: 0 interpolates the targets where
+        there are fewer samples than features. None takes the ratio of maximum likelihood in round 1; that is a good
+        start with noise, and cannot tell when there is none.
+    max_iter : int, at least 1
+        The most rounds to run.
+    tol : float, at least 0
+        The rounds end when the coefficients change by less than this, relative to their norm.
+    annealing : float, above 0 and below 1
+        What the smoothing eps of the weighting is multiplied by in every round, down to 1e-8 of the largest coefficient
+        of round 1. Closer to 1 recovers from a few samples less, in more rounds.
+    fit_intercept : bool
+        Whether the model has an intercept; without one, ``y`` and the features count as centred.
+
+    Attributes
+    ----------
+    coef_ : array, shape (features,)
+    intercept_ : float
+    n_iter_ : int
+        Rounds run.
+    regularization_ : float
+        The value in use.
+    history_ : list of dict
+        For every round: ``eps`` (inf in the first, where all features weigh the same), ``change`` (of the coefficients,
+        relative to their norm; None in the first) and ``residual`` (norm of ``y - X coef_ - intercept_`` relative to
+        that of the centred y).
+    stopped_ : str
+        Why the rounds ended: ``"tol"``, ``"max_iter"``, or ``"constant"`` where y or all features do not vary.
+
+    Raises
+    ------
+    ParameterError, ParameterTypeError
+        From ``fit``: a parameter is out of its bounds. What is wrong with the data, scikit-learn says.
+    InsufficientMemoryError
+        From ``fit``, before any work: the system of equations does not fit.
+
+    Notes
+    -----
+    A round costs ``samples features min(samples, features)``; the same data give the same bits, whatever the number of
+    threads. X may be sparse, and is then not made dense.
+
+    References
+    ----------
+    Radhakrishnan, Belkin, Drusvyatskiy: Linear Recursive Feature Machines provably recover low-rank matrices.
+    arXiv 2401.04553.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rfm_recsys.regression import LinRFMRegressor
+    >>> X = np.random.default_rng(0).normal(size=(30, 100))
+    >>> y = 3 * X[:, 7] - 2 * X[:, 60]
+    >>> np.flatnonzero(LinRFMRegressor(regularization=0).fit(X, y).coef_.round(3)).tolist()
+    [7, 60]
+    """
+
+    coef_: Floats
+    intercept_: float
+    n_iter_: int
+    regularization_: float
+    history_: list[dict[str, float | None]]
+    stopped_: str
+
+    def __init__(
+        self,
+        power: float = 0.5,
+        regularization: float | None = None,
+        max_iter: int = 500,
+        tol: float = 1e-6,
+        annealing: float = 0.9,
+        fit_intercept: bool = True,
+    ) -> None:
+        self.power = power
+        self.regularization = regularization
+        self.max_iter = max_iter
+        self.tol = tol
+        self.annealing = annealing
+        self.fit_intercept = fit_intercept
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Fit the coefficients.
+
+        Parameters
+        ----------
+        X : array or sparse matrix, shape (samples, features)
+        y : array, shape (samples,)
+        """
+        power = check_number("power", self.power, 0)
+        regularization = self.regularization
+        if regularization is not None:
+            regularization = check_number("regularization", regularization, 0)
+        max_iter = check_integer("max_iter", self.max_iter, 1)
+        tol = check_number("tol", self.tol, 0)
+        annealing = check_number("annealing", self.annealing, 0, 1 - np.finfo(float).eps, above=True)
+        fit_intercept = check_flag("fit_intercept", self.fit_intercept)
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, y_numeric=True)
+        y = np.asarray(y, dtype=np.float64)
+        y_mean = float(y.mean()) if fit_intercept else 0.0
+        with threads(0):
+            features = Features(X, fit_intercept)
+            self._run(features, y - y_mean, power, regularization, max_iter, tol, annealing)
+            self.intercept_ = y_mean - float(features.mean @ self.coef_)
+        return self
+
+    def _run(
+        self,
+        features: "Features",
+        y: Floats,
+        power: float,
+        regularization: float | None,
+        max_iter: int,
+        tol: float,
+        annealing: float,
+    ) -> None:
+        self.history_ = []
+        if not y.any() or features.variation <= 0:
+            self.coef_, self.n_iter_, self.stopped_ = np.zeros(len(features.mean)), 1, "constant"
+            self.regularization_ = regularization or 0.0
+            return
+        self.regularization_ = noise_ratio(features, y) if regularization is None else regularization
+        rounds = regression_rounds(features, y, power, self.regularization_, annealing)
+        self.stopped_ = "max_iter"
+        self.coef_, eps = next(rounds)
+        self._record(features, y, eps, None)
+        change = np.inf
+        for w, eps in islice(rounds, max_iter - 1):
+            size = float(norm(w))
+            change = float(norm(w - self.coef_)) / size if size else 0.0
+            self.coef_ = w
+            self._record(features, y, eps, change)
+            if change <= tol:
+                self.stopped_ = "tol"
+                break
+        self.n_iter_ = len(self.history_)
+        if self.stopped_ == "max_iter" and max_iter > 1:
+            warnings.warn(
+                f"the coefficients still change by {change:.1g} of their norm after {max_iter} rounds, and not by at "
+                f"most {tol:g}; pass a higher max_iter or tol, or a lower annealing",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    def _record(self, features: "Features", y: Floats, eps: float, change: float | None) -> None:
+        residual = float(norm(y - features.product(self.coef_)) / norm(y))
+        self.history_.append({"eps": eps, "change": change, "residual": residual})
+
+    def predict(self, X: Any) -> Floats:
+        """Return ``X coef_ + intercept_``, shape (samples,)."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
+        with threads(0):
+            prediction: Floats = X @ self.coef_ + self.intercept_
+        return prediction
+
+
+class Features:
+    """X with the means of its columns taken off, if ``centred``, and the regression step on it.
+
+    Parameters
+    ----------
+    X : array or csr_matrix, shape (samples, features)
+        A sparse one is not made dense: its centre is taken off the products.
+    centred : bool
+        Whether to take off the means.
+    """
+
+    def __init__(self, X: Floats | csr_matrix, centred: bool) -> None:
+        self.n_samples, self.n_features = X.shape
+        self.wide = self.n_samples < self.n_features
+        sums = min(PARTIALS, max(X.shape) // PARTIAL_ROWS + 1)
+        check_memory(
+            8 * ((sums + 4) * min(X.shape) ** 2 + (X.size if isinstance(X, np.ndarray) else 0)),
+            f"a regression of {self.n_samples} samples on {self.n_features} features",
+            "pass fewer samples, or fewer features",
+        )
+        self.mean: Floats = np.asarray(X.mean(axis=0)).ravel() if centred else np.zeros(self.n_features)
+        self.samples = self.n_samples - centred  # dimensions in which y and X can differ
+        if isinstance(X, np.ndarray):
+            # where the features outnumber the samples, each has a row: what the sums of outer() run over
+            self.X = np.asarray(X - self.mean, order="F" if self.wide else "C")
+            self.shift: Floats = np.zeros(self.n_features)
+            self.variation = float((self.X**2).sum())
+            rounding = 4 * np.finfo(float).eps ** 2
+        else:
+            self.X, self.shift = X, self.mean
+            self.variation = float((X.data**2).sum() - self.n_samples * self.shift @ self.shift)
+            rounding = 4 * np.finfo(float).eps
+        if not np.isfinite(self.variation):
+            raise DataError("the squares of the features overflow; scale the features towards 1")
+        if self.variation <= rounding * self.n_samples * self.mean @ self.mean:
+            self.variation = 0.0
+        self.gram = None if self.wide else self._gram()
+
+    def product(self, w: Floats) -> Floats:
+        """Return ``X w``, shape (samples,)."""
+        product: Floats = self.X @ w - self.shift @ w
+        return product
+
+    def transposed_product(self, a: Floats) -> Floats:
+        """Return ``X^T a``, shape (features,)."""
+        product: Floats = self.X.T @ a - self.shift * a.sum()
+        return product
+
+    def _gram(self) -> Floats:
+        """Return ``X^T X``, shape (features, features)."""
+        if isinstance(self.X, np.ndarray):
+            return gram(self.X, self.X)
+        product: Floats = (self.X.T @ self.X).toarray() - self.n_samples * np.outer(self.shift, self.shift)
+        return product
+
+    def outer(self, K: Floats) -> Floats:
+        """Return ``X diag(K) X^T``, shape (samples, samples)."""
+        if isinstance(self.X, np.ndarray):
+            return weighted_gram(self.X.T, np.sqrt(K))
+        weighted = self.X.multiply(K).tocsr()
+        offset = weighted @ self.shift
+        product: Floats = (weighted @ self.X.T).toarray()
+        product -= offset[:, None] + offset - self.shift @ (K * self.shift)
+        return product
+
+    def solve(self, K: Floats, penalty: float, y: Floats) -> Floats:
+        """Return the w that minimises ``|y - X w|^2 + penalty sum_i w_i^2 / K_i``, shape (features,)."""
+        if self.gram is None:
+            return K * self.transposed_product(_solve_shifted(self.outer(K), penalty, y))
+        m = np.sqrt(K)
+        return m * _solve_shifted(m[:, None] * self.gram * m, penalty, m * self.transposed_product(y))
+
+
+def regression_rounds(
+    features: Features, y: Floats, power: float, regularization: float, annealing: float
+) -> Iterator[tuple[Floats, float]]:
+    """Run rounds of lin-RFM on vectors, without end; yield each one's w, and the eps of its K.
+
+    Parameters
+    ----------
+    features : Features
+    y : array, shape (samples,)
+        The targets, centred if the features are; not all zero.
+    power, regularization, annealing : float
+        As in :class:`LinRFMRegressor`.
+    """
+    penalty = regularization * features.variation / features.n_samples
+    w = features.solve(np.ones(features.n_features), penalty, y)
+    yield w, np.inf
+    largest = float(np.abs(w).max())
+    eps = largest
+    while True:
+        eps = max(annealing * eps, SMALLEST_EPS * largest)
+        K = (w / largest) ** 2 + (eps / largest) ** 2
+        K = (K / K.max()) ** (2 * power)
+        w = features.solve(K / K.mean(), penalty, y)
+        yield w, eps
+
+
+def noise_ratio(features: Features, y: Floats) -> float:
+    """Return the ratio of the variances of noise and signal that makes y most likely under the prior of round 1.
+
+    With ``w ~ N(0, K = I)`` scaled to the signal's variance, y is normal with the covariance ``X X^T / t + ratio I`` up
+    to a factor, t being the mean diagonal of ``X X^T``: its eigenvectors give the likelihood at every ratio.
+    """
+    y = y / norm(y)
+    outer = features.outer(np.ones(features.n_features)) if features.gram is None else features.gram
+    values, V = scipy.linalg.eigh(outer * (features.n_samples / features.variation))
+    kept = values > values[-1] * len(values) * np.finfo(float).eps
+    values, V = values[kept], V[:, kept]
+    scale = 1.0 if features.gram is None else 1 / np.sqrt(values * features.variation / features.n_samples)
+    inside = (scale * (V.T @ (y if features.gram is None else features.transposed_product(y)))) ** 2
+    outside = max(float(y @ y - inside.sum()), 0.0)
+    n_outside = max(features.samples - len(values), 0)
+    variances = values[:, None] + RATIOS
+    power = (inside[:, None] / variances).sum(axis=0) + (outside / RATIOS if n_outside else 0)
+    deviance = (len(values) + n_outside) * np.log(power) + np.log(variances).sum(axis=0) + n_outside * np.log(RATIOS)
+    return float(RATIOS[np.argmin(deviance)])
+
+
+def _solve_shifted(G: Floats, penalty: float, rhs: Floats) -> Floats:
+    """Return ``(G + penalty I)^-1 rhs`` for a positive semidefinite G, shape (n, n), which is overwritten.
+
+    Where the penalty is below the rounding of G, that takes its place, and steps of refinement take it off again: from
+    all but the directions that are lost to rounding.
+    """
+    G.flat[:: len(G) + 1] += penalty
+    rounding = ROUNDING * np.trace(G)
+    shifted = G.copy()
+    shifted.flat[:: len(G) + 1] += max(rounding - penalty, 0.0)
+    try:
+        factor = scipy.linalg.cho_factor(shifted, lower=True, overwrite_a=True)
+    except (ValueError, scipy.linalg.LinAlgError) as error:
+        raise DataError(
+            f"the system of equations is lost to rounding ({error}); pass a sparse X as a dense one, whose features "
+            "are centred beforehand, or scale features and targets towards 1"
+        ) from error
+    a: Floats = scipy.linalg.cho_solve(factor, rhs)
+    for _ in range(REFINEMENTS):
+        a += scipy.linalg.cho_solve(factor, rhs - G @ a)
+    return a
