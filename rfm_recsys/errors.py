@@ -4,6 +4,9 @@ Each is also the built-in exception that a caller of implicit, NumPy or SciPy wo
 Every message gives the value, the bound and the remedy.
 """
 
+import sys
+from functools import cache
+
 
 class RfmRecsysError(Exception):
     """The base of every error that this library raises on purpose."""
@@ -11,6 +14,10 @@ class RfmRecsysError(Exception):
 
 class ParameterError(RfmRecsysError, ValueError):
     """An argument has a value outside its bounds."""
+
+
+class NotSupportedError(ParameterError, NotImplementedError):
+    """The model's form cannot do what is asked of it; another form can."""
 
 
 class ParameterTypeError(RfmRecsysError, TypeError):
@@ -39,3 +46,14 @@ class InsufficientMemoryError(RfmRecsysError, MemoryError):
 
 class ParameterWarning(UserWarning):
     """An argument works, but costs something that another form of it would not."""
+
+
+def parameter_warning(message: str) -> ParameterWarning:
+    """Return a warning to give; where implicit is in use, also one of its ParameterWarnings, which its users know."""
+    theirs = getattr(sys.modules.get("implicit.utils"), "ParameterWarning", None)
+    return (ParameterWarning if theirs is None else _also(theirs))(message)
+
+
+@cache
+def _also(theirs: type[Warning]) -> type[ParameterWarning]:
+    return type("ParameterWarning", (ParameterWarning, theirs), {"__module__": __name__})

@@ -36,9 +36,10 @@ from rfm_recsys.errors import (
     DataError,
     ModelFileError,
     NotFittedError,
+    NotSupportedError,
     ParameterError,
     ParameterTypeError,
-    ParameterWarning,
+    parameter_warning,
 )
 from rfm_recsys.kernels import Floats
 from rfm_recsys.validation import (
@@ -169,7 +170,8 @@ class LinRFM:
         self.item_factors: Any = None
         self._check_parameters()
         if use_gpu:
-            warnings.warn("use_gpu has no effect: LinRFM runs on the CPU; leave it out", ParameterWarning, stacklevel=2)
+            message = "use_gpu has no effect: LinRFM runs on the CPU; leave it out"
+            warnings.warn(parameter_warning(message), stacklevel=2)
 
     def __repr__(self) -> str:
         return f"LinRFM({', '.join(f'{name}={getattr(self, name)!r}' for name in _PARAMETERS)})"
@@ -444,12 +446,12 @@ class LinRFM:
 
         Raises
         ------
-        ParameterError
+        NotSupportedError (a NotImplementedError)
             In the full form, in which an item is more than factors.
         """
         n_users, _ = self._require_fit()
         if self._is_full:
-            raise ParameterError(
+            raise NotSupportedError(
                 "the full form has no factors of items to fold in; fit with factors=256 instead of None"
             )
         ids, single = check_ids(itemid, None, "item")
@@ -666,9 +668,12 @@ class LinRFM:
         queries = _unit_rows(self.recalculate_item(ids, item_users)) if recalculate_item else unit[ids]
         with self._threads():
             top, scores = _top_dense(queries, unit if candidates is None else unit[candidates], None, filtered, N)
-        known, cosines = ids < n_items, np.full(len(ids), -np.inf, dtype=unit.dtype)
-        cosines[known] = (queries[known] * unit[ids[known]]).sum(axis=1)
-        _itself_first(top, scores, ids, cosines, candidates, filtered)
+        own = _places(ids, n_items, candidates, filtered)
+        if recalculate_item:  # as it is stored, it is first unless another is nearer by more than rounding
+            known = np.flatnonzero(own >= 0)
+            cosines = (queries[known] * unit[ids[known]]).sum(axis=1) + 16 * np.finfo(unit.dtype).eps
+            own[known[scores[known].max(axis=1, initial=-1) > cosines]] = -1
+        _itself_first(top, scores, own)
         return self._answer(top, scores, candidates, single)
 
     def similar_users(
@@ -690,7 +695,7 @@ class LinRFM:
             rows = rows.T.toarray()  # of items x users, as item_factors are of items x items
         with self._threads():
             top, scores = self._top(queries, rows, None, filtered, N)
-        _itself_first(top, scores, ids, np.rint(_norms(queries)), candidates, filtered)
+        _itself_first(top, scores, _places(ids, n_users, candidates, filtered))
         return self._answer(top, scores, candidates, single)
 
     @staticmethod
@@ -800,12 +805,11 @@ class _Checkpoint:
         header, arrays = serialization.load(self.path, "checkpoint")
         done = header.get("done")
         if header.get("fingerprint") != self.fingerprint or not (isinstance(done, int) and 0 < done <= iterations):
-            warnings.warn(
+            message = (
                 f"{os.fspath(self.path)} is the checkpoint of a fit to other interactions or with other parameters, or "
-                "of more rounds; this fit starts from its first round, after which it replaces it",
-                ParameterWarning,
-                stacklevel=3,
+                "of more rounds; this fit starts from its first round, after which it replaces it"
             )
+            warnings.warn(parameter_warning(message), stacklevel=3)
             return 0
         if factors is not None:
             shapes = {"F": (users.n_items, factors), "U": (users.n_users, factors)}
@@ -932,24 +936,22 @@ def _top_dense(U: Floats, V: Floats, liked: csr_matrix | None, filtered: NDArray
     return ids, scores
 
 
-def _itself_first(
-    top: NDArray[np.int32],
-    scores: Floats,
-    ids: NDArray[np.intp],
-    cosines: Floats,
-    candidates: NDArray[np.intp] | None,
-    filtered: NDArray[np.intp],
-) -> None:
-    """Move each row to the front of its own list, unless the best cosine is above its own by more than rounding."""
+def _places(
+    ids: NDArray[np.intp], bound: int, candidates: NDArray[np.intp] | None, filtered: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    """Return the places of rows among the candidates, by default all below ``bound``; -1 for those not among them."""
+    places = np.full(bound + 1, -1)
+    candidates = np.arange(bound) if candidates is None else candidates
+    places[candidates] = np.arange(len(candidates))
+    places[filtered] = -1
+    return places[np.minimum(ids, bound)]
+
+
+def _itself_first(top: NDArray[np.int32], scores: Floats, own: NDArray[np.intp]) -> None:
+    """Move ``own`` to the front of each list, where rounding may have put others of the same direction; -1 is left."""
     if top.shape[1] == 0:
         return
-    if candidates is None:
-        own = np.where(np.isin(ids, filtered), -1, ids)
-    else:
-        places = {row: place for place, row in enumerate(candidates.tolist())}
-        own = np.array([places.get(row, -1) for row in ids.tolist()], dtype=np.intp)
-    equal = cosines >= scores[:, 0] - 16 * np.finfo(scores.dtype).eps
-    for row in np.flatnonzero((own >= 0) & (own != top[:, 0]) & equal):
+    for row in np.flatnonzero((own >= 0) & (own != top[:, 0])):
         others = np.flatnonzero(top[row] != own[row])[: top.shape[1] - 1]
         top[row, 1:], scores[row, 1:] = top[row, others], scores[row, others]
         top[row, 0] = own[row]

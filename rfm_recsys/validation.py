@@ -18,7 +18,7 @@ from rfm_recsys.errors import (
     InsufficientMemoryError,
     ParameterError,
     ParameterTypeError,
-    ParameterWarning,
+    parameter_warning,
 )
 
 INT32_MAX = np.iinfo(np.int32).max
@@ -87,25 +87,23 @@ def check_interactions(
 ) -> csr_matrix:
     """Return interactions as a CSR matrix of ``dtype`` in canonical form; the caller's matrix is left as it was.
 
-    Canonical: indices sorted, duplicates added up, stored zeros dropped (a stored zero says what no entry says).
+    Canonical: indices sorted, duplicates added up, stored zeros dropped (a stored zero says what no entry says). Of
+    fewer columns than ``columns``, those that are missing have no entries.
 
     Raises
     ------
     ParameterTypeError
         Not a matrix of numbers.
     DataError
-        Not finite, corrupt, too large, or not of the shape (``rows``, ``columns``).
+        Not finite, corrupt, too large, or not of the shape (``rows``, at most ``columns``).
     """
     if not scipy.sparse.issparse(matrix):
         raise ParameterTypeError(
             f"{name} is a {type(matrix).__name__}; pass a SciPy sparse matrix, as scipy.sparse.csr_matrix(...)"
         )
     if matrix.format != "csr":
-        warn(
-            f"{name} is a {matrix.format.upper()} matrix and is converted; pass CSR to save the time",
-            ParameterWarning,
-            stacklevel=3,
-        )
+        message = f"{name} is a {matrix.format.upper()} matrix and is converted; pass CSR to save the time"
+        warn(parameter_warning(message), stacklevel=3)
     if matrix.ndim != 2:
         raise DataError(f"{name} has {matrix.ndim} dimension(s); pass a matrix of {name.replace('_', ' x ')}")
     held = getattr(matrix, "dtype", None)
@@ -120,13 +118,15 @@ def check_interactions(
     except Exception as error:  # whatever NumPy and SciPy say of parts that do not fit together
         raise DataError(f"{name} is corrupt: {error}; rebuild it, e.g. from its COO triplets") from error
     one, other = name.removesuffix("s").split("_")
-    for axis, expected, remedy in (
-        (0, rows, f"pass one row for each {one} asked for"),
-        (1, columns, f"pass the {other}s that were seen in fit(), in the same order"),
-    ):
-        if expected is not None and csr.shape[axis] != expected:
-            what = ("row", "column")[axis]
-            raise DataError(f"{name} has {csr.shape[axis]} {what}(s), not {expected}; {remedy}")
+    if rows is not None and csr.shape[0] != rows:
+        raise DataError(f"{name} has {csr.shape[0]} row(s), not {rows}; pass one row for each {one} asked for")
+    if columns is not None and csr.shape[1] > columns:
+        raise DataError(
+            f"{name} has {csr.shape[1]} column(s), not up to {columns}; pass the {other}s that were seen in fit(), in "
+            "the same order"
+        )
+    if columns is not None and csr.shape[1] < columns:
+        csr = csr_matrix((csr.data, csr.indices, csr.indptr), shape=(csr.shape[0], columns))
     return _canonical(csr, dtype, (one, other))
 
 

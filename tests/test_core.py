@@ -683,13 +683,41 @@ def test_a_corrupt_matrix_is_refused_and_does_not_crash(factors: int | None, ite
 
 
 @FORMS
-@pytest.mark.parametrize("row", [csr_matrix((1, 41)), csr_matrix((1, 39)), csr_matrix((2, 40)), csr_matrix((0, 40))])
+@pytest.mark.parametrize("row", [csr_matrix((1, 41)), csr_matrix((2, 40)), csr_matrix((2, 39)), csr_matrix((0, 40))])
 def test_rows_of_another_shape_are_refused(factors: int | None, row: csr_matrix) -> None:
     model = fitted(interactions(), factors)
     with pytest.raises(DataError, match=r"(row|column)\(s\), not"):
         model.recommend(0, row)
     with pytest.raises(DataError, match=r"(row|column)\(s\), not"):
         model.recalculate_user(0, row)
+
+
+@FORMS
+@pytest.mark.parametrize("form", [csr_matrix, csr_array])
+def test_columns_that_are_missing_at_the_end_have_no_entries(factors: int | None, form: Callable[..., Any]) -> None:
+    """As in a matrix made before a partial fit, or from triplets without the last item."""
+    data = interactions()
+    data = data.multiply(np.where(np.add.outer(np.arange(80) >= 5, np.arange(40) < 30), 1, 0)).tocsr()
+    model, whole = fitted(data, factors), data[:5]
+    narrow = form(whole[:, :30])
+    for user in range(5):
+        np.testing.assert_array_equal(
+            model.recalculate_user(user, narrow[[user]]), model.recalculate_user(user, whole[[user]])
+        )
+    for recalculate in (False, True):
+        for one, other in zip(
+            model.recommend(np.arange(5), narrow, recalculate_user=recalculate),
+            model.recommend(np.arange(5), whole, recalculate_user=recalculate),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(one, other)
+    assert model.explain(2, narrow, 35)[:2] == model.explain(2, whole, 35)[:2]
+    if factors is not None:
+        item_users = csr_matrix(data.T.tocsr()[:3].multiply(np.arange(80) < 70))
+        np.testing.assert_array_equal(
+            model.recalculate_item(np.arange(3), form(item_users[:, :70])), model.recalculate_item(np.arange(3), item_users)
+        )
+    assert narrow.shape == (5, 30)
 
 
 def test_recommend_asks_for_the_rows_that_it_needs() -> None:

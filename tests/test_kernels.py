@@ -517,6 +517,34 @@ def test_top_k_of_many_columns_and_rows(k: int) -> None:
     assert_sorted_like_the_twin(top_k_sparse(csr_matrix(U), V.T.copy(), liked, [5, 250], k), U @ V.T, liked, [5, 250])
 
 
+@pytest.mark.parametrize("k", [1, 10, 100, 290])
+@pytest.mark.parametrize("factors", [1, 3, 64])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_list_of_top_k_depends_to_the_bit_on_its_row_and_the_columns_alone(k: int, factors: int, dtype: Any) -> None:
+    """With ties beyond the columns that are kept, and near ones, which another order of summation would swap."""
+    rng = np.random.default_rng(11)
+    U, V = (rng.normal(size=(n, factors)).astype(dtype) for n in (TOPK_USERS + 40, 300))
+    V[100:200] = V[7]
+    V[200:210] = V[8] * (1 + np.arange(10, dtype=dtype)[:, None] * np.finfo(dtype).eps)
+    U[3] = 0
+    liked, filtered = sparse(len(U), 300, 0.1), [5, 250]
+    ids, scores = top_k(U, V, liked, filtered, k)
+    exact = U.astype(np.float64) @ V.T.astype(np.float64)
+    left_out = scores == np.finfo(dtype).min
+    np.testing.assert_allclose(
+        np.where(left_out, 0, scores), np.where(left_out, 0, np.take_along_axis(exact, ids.astype(np.intp), axis=1)),
+        atol=64 * np.finfo(dtype).eps * np.sqrt(factors),
+    )  # fmt: skip
+    for rows in (slice(0, 1), slice(3, 12), slice(100, 101), slice(17, 77), slice(31, len(U))):
+        some, their_scores = top_k(U[rows].copy(), V, liked[rows], filtered, k)
+        np.testing.assert_array_equal(some, ids[rows])
+        np.testing.assert_array_equal(their_scores, scores[rows])
+    columns = np.setdiff1d(np.arange(300), filtered)
+    some, their_scores = top_k(U, V[columns].copy(), liked[:, columns], [], k)
+    np.testing.assert_array_equal(columns[some][~left_out], ids[~left_out])
+    np.testing.assert_array_equal(their_scores, scores)
+
+
 def test_a_list_of_no_places_writes_nothing() -> None:
     for result in (
         top_k(np.ones((2, 1)), np.arange(4.0)[:, None], csr_matrix((2, 4)), [], 0),
