@@ -715,7 +715,8 @@ def test_columns_that_are_missing_at_the_end_have_no_entries(factors: int | None
     if factors is not None:
         item_users = csr_matrix(data.T.tocsr()[:3].multiply(np.arange(80) < 70))
         np.testing.assert_array_equal(
-            model.recalculate_item(np.arange(3), form(item_users[:, :70])), model.recalculate_item(np.arange(3), item_users)
+            model.recalculate_item(np.arange(3), form(item_users[:, :70])),
+            model.recalculate_item(np.arange(3), item_users),
         )
     assert narrow.shape == (5, 30)
 
