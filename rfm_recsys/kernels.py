@@ -637,7 +637,7 @@ def _best(u, V, listed, filtered, values, ids, scores):  # type: ignore[no-untyp
 
 @njit(cache=CACHE)
 def _best_of(u, V, margin, kept_ids, kept_scores, ids, scores):  # type: ignore[no-untyped-def]
-    """Do as :func:`_best` from a heap of a few columns more, of whose scores rounding may have put two ``margin`` apart.
+    """Do as :func:`_best` from a heap of a few columns more, where rounding may have put two scores ``margin`` apart.
 
     Returns whether the heap is certain to hold the best.
     """
