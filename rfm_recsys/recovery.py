@@ -136,8 +136,8 @@ def complete(
         One-sided, what the smoothing eps is multiplied by in every round. Two-sided, eps is the singular value after
         the rank, and a rank is given up for the next where that does not fall by ``annealing`` a round.
     two_sided : bool
-        Whether rows and columns are both reweighted (12), each with the AGOP to half the power, or only the shorter
-        side of the matrix (10). Two-sided, which never forms the matrix, recovers from fewer entries.
+        Whether rows and columns are both reweighted (M3), each with the AGOP to half the power, or only the shorter
+        side of the matrix (M1). Two-sided, which never forms the matrix, recovers from fewer entries.
     factors : int, at least 1, or None
         Two-sided: the highest rank. None: what the number of entries could determine, at most 50.
     random_state : int, RandomState, Generator or None
@@ -597,7 +597,7 @@ def _widened(V: Floats, rank: int, most: int, generator: np.random.Generator) ->
 
 
 class TangentSystem:
-    """The regression step of the two-sided form: the system of equations (14), and its solution.
+    """The regression step of the two-sided form: the system of equations (M5), and its solution.
 
     Its unknowns ``Z = (M2, M1)``, shape (rows + columns, rank), stand for the matrix ``U M1^T + M2 V^T``; U and M2 are
     orthogonal.
@@ -653,7 +653,7 @@ class TangentSystem:
         return Z
 
     def product(self, Z: Floats) -> Floats:
-        """Return the left-hand side of (14) for Z."""
+        """Return the left-hand side of (M5) for Z."""
         m, observed = len(self.U), self.observed
         M2, M1 = Z[:m], Z[m:]
         out = np.empty_like(Z)
@@ -667,7 +667,7 @@ class TangentSystem:
         return out
 
     def precondition(self, Z: Floats) -> Floats:
-        """Return an approximate solution of (14): that of each row and each column by itself."""
+        """Return an approximate solution of (M5): that of each row and each column by itself."""
         return self._project(np.einsum("irs,is->ir", self.inverse_blocks, Z))
 
     def solve(self) -> tuple[Floats, Floats]:
