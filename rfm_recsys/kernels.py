@@ -478,6 +478,40 @@ def sparse_product(indptr: Ints, indices: Ints, values: Floats, Q: Floats, out: 
             _add_rows(indices[indptr[row] : indptr[row + 1]], values[indptr[row] : indptr[row + 1]], Q, out[row])
 
 
+@_parallel(fastmath={"contract", "reassoc"})
+def sampled_product(indptr: Ints, indices: Ints, A: Floats, B: Floats, out: Floats) -> None:
+    """Write ``A_i . B_j`` for every observed entry (i, j) into ``out``, shape (nnz,)."""
+    for task in prange(TASKS):
+        for row in range(task, len(A), TASKS):
+            for entry in range(indptr[row], indptr[row + 1]):
+                column = np.uintp(indices[entry])
+                total = A.dtype.type(0)
+                for k in range(A.shape[1]):
+                    total += A[row, k] * B[column, k]
+                out[entry] = total
+
+
+@_parallel(fastmath={"contract", "reassoc"})
+def sampled_gram(indptr: Ints, indices: Ints, A: Floats, B: Floats, out: Floats) -> None:
+    """Write ``sum_j (A_i . B_j) C_j`` over the observed entries (i, j) of each row into ``out``, shape (rows, r).
+
+    C is the last r columns of B: this is the product of a sparse matrix that is never stored with C.
+    """
+    r = out.shape[1]
+    offset = B.shape[1] - r
+    for task in prange(TASKS):
+        for row in range(task, len(A), TASKS):
+            for k in range(r):
+                out[row, k] = 0
+            for entry in range(indptr[row], indptr[row + 1]):
+                column = np.uintp(indices[entry])
+                total = A.dtype.type(0)
+                for k in range(A.shape[1]):
+                    total += A[row, k] * B[column, k]
+                for k in range(r):
+                    out[row, k] += total * B[column, offset + k]
+
+
 @_parallel()
 def first_product(
     indptr: Ints,
