@@ -1,0 +1,355 @@
+"""lin-RFM on matrices: that it is IRLS-p, from how many entries it recovers a matrix of low rank, and in what time.
+
+Recovery without noise, of matrices from :func:`~rfm_recsys.datasets.synthetic_low_rank`. Oversampling is the number of
+observed entries over that of parameters, ``rank (rows + columns - rank)``. What a method chooses, it chooses by the
+observed entries; IRLS is told the rank besides.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from tqdm.auto import tqdm
+
+from rfm_recsys.completion import threads
+from rfm_recsys.datasets import synthetic_low_rank
+from rfm_recsys.kernels import Floats
+from rfm_recsys.paper.networks import deep_network
+from rfm_recsys.paper.vectors import EQUIVALENT_POWERS, enough
+from rfm_recsys.recovery import Observations, complete, complete_rows, one_sided_rounds
+
+Mask = NDArray[np.bool_]
+Method = Callable[[csr_matrix, int], Floats]
+
+POWERS = {"1/4": 1 / 4, "1/3": 1 / 3, "3/8": 3 / 8, "1/2": 1 / 2, "3/4": 3 / 4, "1": 1.0}
+SUCCESS = 1e-2  # the relative error below which a matrix counts as recovered: the networks' start leaves traces
+CONDITIONS = (1.0, 10.0)
+INITIAL = {2: 1e-16, 3: 1e-8, 4: 1e-6}  # larger ones end farther away; smaller ones do not get there in time
+ROUNDS, TOLERANCE = 400, 1e-6
+TIMED_ROUNDS = 3
+
+
+def equivalence(quick: bool) -> dict[str, Any]:
+    """Compare one-sided lin-RFM at power a with IRLS-p at ``p = 2 - 4 a``, iterate by iterate, from all weights 1.
+
+    Returns
+    -------
+    dict
+        ``rows``, one for each power and seed: ``power``, ``p``, ``seed``, ``worst relative difference`` of any iterate,
+        and the number of ``rounds`` compared.
+    """
+    rows = []
+    n_rounds = 30 if quick else 40
+    for power in EQUIVALENT_POWERS:
+        for seed in range(3 if quick else 10):
+            observed, _ = problem(45, 30, 2, 2.5, 1.0, seed)
+            rounds = [*islice(one_sided_rounds(Observations(observed), power, 0.0, 0.9), n_rounds)]
+            p = 2 - 4 * power
+            smoothing = iter([iterate.eps for iterate in rounds[1:]])
+            others = irls(observed, p, lambda *_, smoothing=smoothing: next(smoothing, None))
+            worst = max(
+                relative_error(iterate.X, other) for iterate, (other, _) in zip(rounds, others, strict=True)
+            )
+            rows.append({"power": power, "p": p, "seed": seed, "worst relative difference": worst, "rounds": n_rounds})
+    return {"rows": rows}
+
+
+def phase_transitions(quick: bool) -> dict[str, Any]:
+    """Measure how often each method recovers a matrix, by oversampling, for equal singular values and for unequal.
+
+    Returns
+    -------
+    dict
+        As :func:`recovery_curves`.
+    """
+    if quick:
+        return recovery_curves(40, 2, [1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 3.0, 4.0], 10)
+    return recovery_curves(60, 3, [*np.arange(1.1, 3.05, 0.1).round(2).tolist(), 3.5, 4.0, 4.5, 5.0], 20)
+
+
+def recovery_curves(size: int, rank: int, oversampling: Sequence[float], seeds: int) -> dict[str, Any]:
+    """Measure how often each method recovers a square matrix.
+
+    Returns
+    -------
+    dict
+        ``size``, ``rank``, ``seeds``, ``oversampling``; and in ``conditions``, for each ``condition number``: ``curves``
+        with the ``method``, the share of ``success`` and the ``median error``, relative, for each oversampling; and
+        ``needed`` with the ``method`` and the least ``oversampling`` from which on nine in ten are recovered, None if
+        there is none.
+    """
+    conditions: list[dict[str, Any]] = []
+    with tqdm(total=len(CONDITIONS) * len(oversampling) * seeds, desc="matrix completion", disable=None) as bar:
+        for condition in CONDITIONS:
+            errors: dict[str, list[list[float]]] = {name: [[] for _ in oversampling] for name in METHODS}
+            for place, factor in enumerate(oversampling):
+                for seed in range(seeds):
+                    observed, Y = problem(size, size, rank, factor, condition, seed)
+                    for name, method in METHODS.items():
+                        errors[name][place].append(relative_error(method(observed, rank), Y))
+                    bar.update()
+            curves: list[dict[str, Any]] = [
+                {
+                    "method": name,
+                    "success": [float(np.mean(np.array(found) < SUCCESS)) for found in by_oversampling],
+                    "median error": [float(np.median(found)) for found in by_oversampling],
+                }
+                for name, by_oversampling in errors.items()
+            ]
+            needed = [
+                {"method": curve["method"], "oversampling": enough([*oversampling], curve["success"])}
+                for curve in curves
+            ]
+            conditions.append({"condition number": condition, "curves": curves, "needed": needed})
+    about = {"size": size, "rank": rank, "seeds": seeds, "oversampling": [*oversampling]}
+    return {**about, "conditions": conditions}
+
+
+def few_entries(quick: bool) -> dict[str, Any]:
+    """Measure the error of recovery from few entries: rank 5, condition number 10 at 1.5 and 1e5 at 1.9 oversampling.
+
+    Returns
+    -------
+    dict
+        As :func:`errors_from_few`.
+    """
+    return errors_from_few(500 if quick else 1000, 5, 5 if quick else 20)
+
+
+def errors_from_few(size: int, rank: int, seeds: int) -> dict[str, Any]:
+    """Measure the error of both forms of lin-RFM, at power 1/2, where few entries are observed.
+
+    Returns
+    -------
+    dict
+        ``size``, ``rank``, and ``rows`` with the ``form``, ``condition number``, ``oversampling``, relative ``errors``,
+        their ``median error``, and ``seconds``, the median. The one-sided form is run once for each.
+    """
+    rows = []
+    with tqdm(total=2 * (seeds + 1), desc="few entries", disable=None) as bar:
+        for condition, oversampling in ((10.0, 1.5), (1e5, 1.9)):
+            for form, n_seeds, options in (
+                ("two-sided", seeds, {}),
+                ("one-sided", 1, {"two_sided": False, "max_iter": 60}),
+            ):
+                errors, seconds = [], []
+                for seed in range(n_seeds):
+                    observed, Y = problem(size, size, rank, oversampling, condition, seed)
+                    begun = time.perf_counter()
+                    completion = complete(observed, **options)  # type: ignore[arg-type]
+                    seconds.append(time.perf_counter() - begun)
+                    errors.append(relative_error(completion.toarray(), Y))
+                    bar.update()
+                row = {"form": form, "condition number": condition, "oversampling": oversampling, "errors": errors}
+                row |= {"median error": float(np.median(errors)), "seconds": float(np.median(seconds))}
+                rows.append(row)
+    return {"size": size, "rank": rank, "rows": rows}
+
+
+def times(quick: bool) -> dict[str, Any]:
+    """Measure the time of a round, and of a whole two-sided completion, by the size of the matrix.
+
+    Returns
+    -------
+    dict
+        As :func:`times_by_size`.
+    """
+    if quick:
+        return times_by_size([125, 250, 500, 1000], [125, 250, 500, 1000, 2000], rank=5)
+    return times_by_size([125, 250, 500, 1000, 2000, 5000], [125, 250, 500, 1000, 2000, 5000, 10_000], rank=10)
+
+
+def times_by_size(sizes: Sequence[int], low_rank_sizes: Sequence[int], rank: int) -> dict[str, Any]:
+    """Measure the seconds of a one-sided round in three ways, and of a two-sided completion; oversampling is 3.
+
+    One-sided, power 1/2, the feature matrix comes from products, as lin-RFM has it, from an eigendecomposition of the
+    AGOP, or from a singular value decomposition of X, as IRLS has it; the solve of the rows is the same.
+
+    Returns
+    -------
+    dict
+        ``rank``; ``rounds`` with the ``method``, ``size`` and ``seconds``, the least of some rounds; ``completions``
+        with the ``size``, ``missing`` entries, ``seconds`` and relative ``error``.
+    """
+    rounds, completions = [], []
+    with tqdm(total=len(sizes) + len(low_rank_sizes), desc="time", disable=None) as bar:
+        for size in sizes:
+            observed, _, _ = _low_rank(size, size, rank, 3.0, 1.0, 0)
+            for method, feature_matrix in FEATURE_MATRICES.items():
+                seconds = _seconds_a_round(Observations(observed), feature_matrix)
+                rounds.append({"method": method, "size": size, "seconds": seconds})
+            bar.update()
+        complete(observed)  # compiles
+        for size in low_rank_sizes:
+            observed, left, right = _low_rank(size, size, rank, 3.0, 1.0, 0)
+            begun = time.perf_counter()
+            completion = complete(observed)
+            seconds = time.perf_counter() - begun
+            error = _factor_error(completion.left, completion.right, left, right)
+            missing = size**2 - observed.nnz
+            completions.append({"size": size, "missing": missing, "seconds": seconds, "error": error})
+            bar.update()
+    return {"rank": rank, "rounds": rounds, "completions": completions}
+
+
+def _seconds_a_round(observed: Observations, feature_matrix: Callable[[Floats, float], Floats]) -> float:
+    """Return the least time of some rounds: the feature matrix of X, and the solve of the rows for it."""
+    X = observed.sparse(observed.values).toarray()
+    eps = float(np.linalg.norm(X)) / 4
+    seconds = []
+    with threads(0):
+        for _ in range(TIMED_ROUNDS):
+            begun = time.perf_counter()
+            X = complete_rows(observed, feature_matrix(X, eps), 0.0)
+            seconds.append(time.perf_counter() - begun)
+    return min(seconds)
+
+
+def _by_products(X: Floats, eps: float) -> Floats:
+    K = X.T @ X
+    K.flat[:: len(K) + 1] += eps**2
+    return K / np.trace(K)
+
+
+def _by_eigenvectors(X: Floats, eps: float) -> Floats:
+    values, V = scipy.linalg.eigh(X.T @ X, driver="evd")
+    K: Floats = (V * (np.maximum(values, 0) + eps**2)) @ V.T
+    return K / np.trace(K)
+
+
+def _by_singular_vectors(X: Floats, eps: float) -> Floats:
+    _, s, Vt = scipy.linalg.svd(X, full_matrices=False)
+    K: Floats = (Vt.T * (s**2 + eps**2)) @ Vt
+    return K / np.trace(K)
+
+
+FEATURE_MATRICES = {
+    "lin-RFM, products": _by_products,
+    "lin-RFM, eigendecomposition": _by_eigenvectors,
+    "IRLS, SVD": _by_singular_vectors,
+}
+
+
+def problem(
+    n_rows: int, n_columns: int, rank: int, oversampling: float, condition: float, seed: int
+) -> tuple[csr_matrix, Floats]:
+    """Return the observed entries of a matrix of low rank, and the matrix."""
+    observed, left, right = _low_rank(n_rows, n_columns, rank, oversampling, condition, seed)
+    return observed, left @ right.T
+
+
+def _low_rank(
+    n_rows: int, n_columns: int, rank: int, oversampling: float, condition: float, seed: int
+) -> tuple[csr_matrix, Floats, Floats]:
+    n_observed = round(oversampling * rank * (n_rows + n_columns - rank))
+    return synthetic_low_rank((n_rows, n_columns), rank, n_observed, condition, seed)
+
+
+def relative_error(found: Floats, Y: Floats) -> float:
+    """Return the distance of two matrices, relative to the norm of the second."""
+    return float(np.linalg.norm(found - Y) / np.linalg.norm(Y))
+
+
+def _factor_error(left: Floats, right: Floats, true_left: Floats, true_right: Floats) -> float:
+    """Return the same for ``left right^T`` and ``true_left true_right^T``, neither of which is formed."""
+    A, B = np.hstack([left, -true_left]), np.hstack([right, true_right])
+    parts = [
+        np.linalg.norm(np.linalg.qr(P)[1] @ np.linalg.qr(Q)[1].T) for P, Q in ((A, B), (true_left, true_right))
+    ]
+    return float(parts[0] / parts[1])
+
+
+def _dense(observed: csr_matrix) -> tuple[Floats, Mask]:
+    """Return the observed values, with zero elsewhere, and where they are."""
+    values, mask = observed.toarray(), np.zeros(observed.shape, dtype=bool)
+    mask[np.repeat(np.arange(len(mask)), np.diff(observed.indptr)), observed.indices] = True
+    return values, mask
+
+
+# The methods. Each takes the observed entries and the true rank, of which most make no use.
+
+
+def lin_rfm(observed: csr_matrix, _rank: int, power: float, two_sided: bool) -> Floats:
+    """Return lin-RFM's completion."""
+    return complete(observed, power, two_sided=two_sided, random_state=0).toarray()
+
+
+def nuclear_norm(observed: csr_matrix, _rank: int) -> Floats:
+    """Return the matrix of the least nuclear norm that has the observed entries.
+
+    By Douglas-Rachford splitting: soft-thresholding of singular values and projection on the observed entries in turns.
+    The threshold, which only the speed depends on, is a quarter of the largest singular value to be expected.
+    """
+    values, mask = _dense(observed)
+    threshold = float(np.linalg.norm(values, 2)) / 4
+    Z = X = values
+    for _ in range(ROUNDS):
+        left, s, right = np.linalg.svd(Z, full_matrices=False)
+        X = (left * np.maximum(s - threshold, 0)) @ right
+        step = np.where(mask, values, 2 * X - Z) - X
+        Z = Z + step
+        if np.linalg.norm(step) < TOLERANCE * np.linalg.norm(X):
+            break
+    return X
+
+
+def irls(
+    observed: csr_matrix, p: float, next_eps: Callable[[Floats, float], float | None]
+) -> Iterator[tuple[Floats, float]]:
+    """Yield the iterates of IRLS-p, ``min tr(X (X_before^T X_before + eps^2 I)^(p/2 - 1) X^T)``, and their changes.
+
+    Mohan and Fazel 2012. The first has all weights 1; ``next_eps`` is given the singular values of each and its change,
+    relative to its norm, and returns the eps of the next, or None for an end.
+    """
+    values, mask = _dense(observed)
+    seen, diagonal = mask.astype(np.float64), np.arange(mask.shape[1])
+    X, before = values, np.zeros_like(values)
+    while True:
+        change = relative_error(before, X)
+        yield X, change
+        _, s, Vt = np.linalg.svd(X)
+        s = np.pad(s, (0, len(Vt) - len(s)))
+        eps = next_eps(s, change)
+        if eps is None:
+            return
+        K = (Vt.T * ((s**2 + eps**2) / (s[0] ** 2 + eps**2)) ** (1 - p / 2)) @ Vt
+        systems = seen[:, :, None] * K * seen[:, None, :]
+        systems[:, diagonal, diagonal] += 1 - seen
+        A = np.linalg.solve(systems, values[:, :, None])
+        A += np.linalg.solve(systems, values[:, :, None] - systems @ A)
+        X, before = A[:, :, 0] @ K, X
+
+
+def irls_of_known_rank(observed: csr_matrix, rank: int, p: float) -> Floats:
+    """Return the completion of IRLS-p, whose eps follows the (rank + 1)-st singular value (Fornasier et al. 2011)."""
+    eps = np.inf
+
+    def next_eps(s: Floats, change: float) -> float | None:
+        nonlocal eps
+        eps = min(eps, float(s[rank]))
+        return eps if change > TOLERANCE < eps / s[0] else None
+
+    *_, (X, _) = islice(irls(observed, p, next_eps), ROUNDS)
+    return X
+
+
+def network(observed: csr_matrix, _rank: int, depth: int) -> Floats:
+    """Return the completion of a deep linear network."""
+    values, mask = _dense(observed)
+    return deep_network(values, mask, depth, INITIAL[depth], np.random.default_rng(0))[0]
+
+
+METHODS: dict[str, Method] = {
+    **{f"two-sided lin-RFM, power {name}": partial(lin_rfm, power=a, two_sided=True) for name, a in POWERS.items()},
+    **{f"one-sided lin-RFM, power {name}": partial(lin_rfm, power=a, two_sided=False) for name, a in POWERS.items()},
+    "nuclear norm": nuclear_norm,
+    "IRLS, p = 1, told the rank": partial(irls_of_known_rank, p=1),
+    "IRLS, p = 0, told the rank": partial(irls_of_known_rank, p=0),
+    **{f"deep network, depth {depth}": partial(network, depth=depth) for depth in INITIAL},
+}
