@@ -203,7 +203,7 @@ def complete(
         left, right = (np.zeros((size, 0)) for size in matrix.shape)
         return Completion(left, right, csr_matrix(matrix.shape), empty, [], 0, "zero")
     matrix = csr_matrix((matrix.data / scale, matrix.indices, matrix.indptr), shape=matrix.shape)
-    rounds: Iterator[DenseIterate] | Iterator[LowRankIterate]
+    rounds: Iterator[Any]
     with threads(0):
         if two_sided:
             most = determined_rank(matrix.shape, matrix.nnz, MOST_FACTORS if factors is None else factors)
@@ -223,19 +223,20 @@ def complete(
         return _run(rounds, scale, max_iter, tol, progress)
 
 
-def _run(
-    rounds: "Iterator[DenseIterate] | Iterator[LowRankIterate]", scale: float, max_iter: int, tol: float, progress: bool
-) -> Completion:
-    """Run rounds until they end, the iterates stand still, or there were enough; ``scale`` is the unit of the data."""
+def _run(rounds: Iterator[Any], scale: float, max_iter: int, tol: float, progress: bool) -> Completion:
+    """Run rounds, of which there is one at least, until they end, stand still, or were enough; data are over ``scale``.
+
+    What they yield is a :class:`DenseIterate` or a :class:`LowRankIterate`.
+    """
     history: list[dict[str, float | None]] = []
-    stopped, before, last = "max_iter", None, None
+    stopped, before = "max_iter", None
     with tqdm(total=max_iter, desc="complete", disable=not progress) as bar:
         for X in rounds:
             change = None if before is None else X.change(before)
             history.append({"eps": float(X.eps * scale), "rank": X.rank, "change": change, "residual": X.residual()})
             bar.set_postfix(eps=f"{X.eps * scale:.1e}", change=change, refresh=False)
             bar.update()
-            before = last = X
+            before = X
             if change is not None and change <= tol:
                 stopped = "tol"
                 break
@@ -243,7 +244,7 @@ def _run(
                 break
         else:
             stopped = "rank"
-    left, right, sparse, values = last.parts()
+    left, right, sparse, values = X.parts()
     return Completion(left * scale, right, sparse * scale, values * scale, history, len(history), stopped)
 
 
