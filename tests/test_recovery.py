@@ -112,6 +112,24 @@ def test_the_kernels_and_their_twins(sizes: tuple[int, int]) -> None:
     np.testing.assert_allclose(out, naive.sampled_gram(observed, A, B, r), atol=1e-12)
 
 
+@pytest.mark.parametrize("least", [0.0, 1e-12, 2.0])
+def test_shifted_rows_and_their_twin(least: float) -> None:
+    rng = np.random.default_rng(0)
+    observed = random_problem(60, 20, 0.3)
+    observed[3] = 0
+    observed.eliminate_zeros()
+    B = rng.normal(size=(20, 30))
+    K, shift = B @ B.T, rng.random(60) * least
+    data = Observations(observed)
+    a, fitted = np.empty_like(data.values), np.empty_like(data.values)
+    lapack = kernels.lapack_addresses(K.dtype)
+    with threads(0):
+        status = kernels.solve_rows_shifted(data.indptr, data.indices, shift, data.values, K, lapack, a, fitted)
+    assert not status.any()
+    for ours, twin in zip((a, fitted), naive.solve_rows_shifted(observed, shift, K), strict=True):
+        np.testing.assert_allclose(ours, twin, atol=1e-10 * np.abs(twin).max())
+
+
 @pytest.mark.parametrize("exponent", [0, 0.5, 2 / 3, 0.75, 1, 1.5, 2, 2.5, 3, 5 / 4, 0.7071])
 def test_powers_of_a_matrix_are_those_of_its_eigenvalues(exponent: float) -> None:
     rng = np.random.default_rng(0)
