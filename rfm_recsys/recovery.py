@@ -338,7 +338,7 @@ def one_sided_rounds(
     wide = observed.shape[0] < observed.shape[1]
     if wide:
         observed = observed.transposed()
-    X = np.zeros(observed.shape)
+    X: Floats = np.zeros(observed.shape)
     X[_rows(observed), observed.indices] = observed.values / (1 + regularization)
     yield DenseIterate(observed, X, np.inf, wide)
     eps = float(np.sqrt(norm(gram(X, X))))
@@ -355,7 +355,8 @@ def feature_kernel(G: Floats, eps: float, power: float) -> Floats:
     G.flat[:: len(G) + 1] += eps**2
     largest = norm(G)
     K = matrix_power(G / largest, 2 * power, eps**2 / largest)
-    return K * (len(K) / np.trace(K))
+    K *= len(K) / np.trace(K)
+    return K
 
 
 def matrix_power(S: Floats, exponent: float, least: float) -> Floats:
@@ -510,9 +511,11 @@ def two_sided_rounds(
     1.
     """
     m, n = observed.shape
-    left, right, values, eps = np.zeros((m, 0)), np.zeros((n, 0)), observed.values / (1 + regularization), np.inf
+    left: Floats = np.zeros((m, 0))
+    right: Floats = np.zeros((n, 0))
+    V: Floats = np.zeros((n, 0))
+    values, eps = observed.values / (1 + regularization), np.inf
     search = RankSearch(most, annealing)
-    V = np.zeros((n, 0))
     while True:
         U, s, V = leading_triplets(observed, left, right, values, _widened(V, search.rank, min(m, n), generator))
         went_back = search.update(s)
