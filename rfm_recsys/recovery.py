@@ -203,7 +203,7 @@ def complete(
         left, right = (np.zeros((size, 0)) for size in matrix.shape)
         return Completion(left, right, csr_matrix(matrix.shape), empty, [], 0, "zero")
     matrix = csr_matrix((matrix.data / scale, matrix.indices, matrix.indptr), shape=matrix.shape)
-    rounds: Iterator[DenseIterate] | Iterator[LowRankIterate]
+    rounds: Iterator[Any]
     with threads(0):
         if two_sided:
             most = determined_rank(matrix.shape, matrix.nnz, MOST_FACTORS if factors is None else factors)
@@ -223,19 +223,20 @@ def complete(
         return _run(rounds, scale, max_iter, tol, progress)
 
 
-def _run(
-    rounds: "Iterator[DenseIterate] | Iterator[LowRankIterate]", scale: float, max_iter: int, tol: float, progress: bool
-) -> Completion:
-    """Run rounds until they end, the iterates stand still, or there were enough; ``scale`` is the unit of the data."""
+def _run(rounds: Iterator[Any], scale: float, max_iter: int, tol: float, progress: bool) -> Completion:
+    """Run rounds, of which there is one at least, until they end, stand still, or were enough; data are over ``scale``.
+
+    What they yield is a :class:`DenseIterate` or a :class:`LowRankIterate`.
+    """
     history: list[dict[str, float | None]] = []
-    stopped, before, last = "max_iter", None, None
+    stopped, before = "max_iter", None
     with tqdm(total=max_iter, desc="complete", disable=not progress) as bar:
         for X in rounds:
             change = None if before is None else X.change(before)
             history.append({"eps": float(X.eps * scale), "rank": X.rank, "change": change, "residual": X.residual()})
             bar.set_postfix(eps=f"{X.eps * scale:.1e}", change=change, refresh=False)
             bar.update()
-            before = last = X
+            before = X
             if change is not None and change <= tol:
                 stopped = "tol"
                 break
@@ -243,7 +244,7 @@ def _run(
                 break
         else:
             stopped = "rank"
-    left, right, sparse, values = last.parts()
+    left, right, sparse, values = X.parts()
     return Completion(left * scale, right, sparse * scale, values * scale, history, len(history), stopped)
 
 
@@ -337,7 +338,7 @@ def one_sided_rounds(
     wide = observed.shape[0] < observed.shape[1]
     if wide:
         observed = observed.transposed()
-    X = np.zeros(observed.shape)
+    X: Floats = np.zeros(observed.shape)
     X[_rows(observed), observed.indices] = observed.values / (1 + regularization)
     yield DenseIterate(observed, X, np.inf, wide)
     eps = float(np.sqrt(norm(gram(X, X))))
@@ -354,7 +355,8 @@ def feature_kernel(G: Floats, eps: float, power: float) -> Floats:
     G.flat[:: len(G) + 1] += eps**2
     largest = norm(G)
     K = matrix_power(G / largest, 2 * power, eps**2 / largest)
-    return K * (len(K) / np.trace(K))
+    K *= len(K) / np.trace(K)
+    return K
 
 
 def matrix_power(S: Floats, exponent: float, least: float) -> Floats:
@@ -417,14 +419,12 @@ def complete_rows(observed: Observations, K: Floats, regularization: float) -> F
     off again, from all but the directions that are lost to rounding.
     """
     traces = np.bincount(_rows(observed), weights=np.diag(K)[observed.indices], minlength=observed.shape[0])
-    shift = np.repeat(np.maximum(ROUNDING * traces, regularization), np.diff(observed.indptr))
+    shift = np.maximum(ROUNDING * traces, regularization)
     lapack = kernels.lapack_addresses(K.dtype)
     A, left = np.zeros_like(observed.values), observed.values
     for _ in range(1 if (shift <= regularization).all() else 1 + REFINEMENTS):
         step, fitted = np.empty_like(A), np.empty_like(A)
-        status = kernels.solve_rows_full(
-            observed.indptr, observed.indices, 1 / shift, left / shift, K, lapack, step, fitted
-        )
+        status = kernels.solve_rows_shifted(observed.indptr, observed.indices, shift, left, K, lapack, step, fitted)
         if status.any():
             raise DataError(
                 f"the system of equations of row {np.flatnonzero(status)[0]} is lost to rounding; pass a "
@@ -511,9 +511,11 @@ def two_sided_rounds(
     1.
     """
     m, n = observed.shape
-    left, right, values, eps = np.zeros((m, 0)), np.zeros((n, 0)), observed.values / (1 + regularization), np.inf
+    left: Floats = np.zeros((m, 0))
+    right: Floats = np.zeros((n, 0))
+    V: Floats = np.zeros((n, 0))
+    values, eps = observed.values / (1 + regularization), np.inf
     search = RankSearch(most, annealing)
-    V = np.zeros((n, 0))
     while True:
         U, s, V = leading_triplets(observed, left, right, values, _widened(V, search.rank, min(m, n), generator))
         went_back = search.update(s)

@@ -206,6 +206,17 @@ def soft_impute(Y: Floats, observed: NDArray[np.bool_], penalty: float, steps: i
     return X
 
 
+def solve_rows_shifted(observed: csr_matrix, shift: Floats, K: Floats) -> tuple[Floats, Floats]:
+    """Return ``a = (K_OO + shift I)^-1 y`` and ``K_OO a`` for each row, one after the other, shape (nnz,)."""
+    a, fitted = np.zeros(observed.nnz), np.zeros(observed.nnz)
+    for row in range(observed.shape[0]):
+        entries = slice(observed.indptr[row], observed.indptr[row + 1])
+        K_OO = K[np.ix_(observed.indices[entries], observed.indices[entries])]
+        a[entries] = np.linalg.solve(K_OO + shift[row] * np.eye(len(K_OO)), observed.data[entries])
+        fitted[entries] = K_OO @ a[entries]
+    return a, fitted
+
+
 def sampled_product(observed: csr_matrix, A: Floats, B: Floats) -> Floats:
     """Return ``A_i . B_j``, entry by entry in the order in which the matrix stores them."""
     rows = np.repeat(np.arange(observed.shape[0]), np.diff(observed.indptr))
