@@ -202,7 +202,9 @@ class LinRFMRatings:
         ):
             choices = choice_factors(data, min(self.choice_factors, *data.shape), generator)
             by_user, by_item = _Rows(data, choices[1]), _Rows(data.T.tocsr(), choices[0])
-            users, items = (_start(rows, self.factors, own) for rows, own in zip((by_user, by_item), choices, strict=True))
+            users, items = (
+                _start(rows, self.factors, own) for rows, own in zip((by_user, by_item), choices, strict=True)
+            )
             start = generator.standard_normal((by_item.n, self.factors)) * FACTOR_VARIANCE**0.5
             items.means[:, 2:] = start
             _write_moments(items)
@@ -226,9 +228,7 @@ class LinRFMRatings:
                 if callback is not None:
                     callback(iteration, elapsed, loss)
         # all at once, so that an interruption finds the old ones or the new ones
-        self.__dict__.update(
-            users=users, items=items, mean=mean, scale=scale, noise=used**0.5 * scale, bounds=bounds
-        )
+        self.__dict__.update(users=users, items=items, mean=mean, scale=scale, noise=used**0.5 * scale, bounds=bounds)
         return self
 
     def _require_fit(self) -> None:
@@ -352,9 +352,7 @@ class LinRFMRatings:
                     Side(*(arrays[f"{name}_{field.name}"] for field in fields(Side))) for name in ("users", "items")
                 )
                 _check_sides(users, items)
-                model.__dict__.update(
-                    users=users, items=items, mean=mean, scale=scale, noise=noise, bounds=(low, high)
-                )
+                model.__dict__.update(users=users, items=items, mean=mean, scale=scale, noise=noise, bounds=(low, high))
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise ModelFileError(f"{fileobj_or_path} holds no LinRFMRatings ({error}); save it again") from error
         return model
@@ -519,9 +517,11 @@ def _memory(shape: tuple[int, int], nnz: int, factors: int, choices: int, itemsi
     packed = (factors + 2) * (factors + 3) // 2
     choices = min(choices, *shape)
     workers = kernels.TASKS // 8
-    return sum(shape) * (itemsize * (packed + 2 * factors + 3 * choices) + 24 * choices) + nnz * (
-        4 * itemsize + 32
-    ) + workers * itemsize * factors**2
+    return (
+        sum(shape) * (itemsize * (packed + 2 * factors + 3 * choices) + 24 * choices)
+        + nnz * (4 * itemsize + 32)
+        + workers * itemsize * factors**2
+    )
 
 
 def _check_sides(users: Side, items: Side) -> None:

@@ -89,7 +89,7 @@ def test_a_fit_equals_its_naive_twin(factors: int, choice_factors: int) -> None:
 def test_the_std_is_that_of_a_dense_posterior_where_the_other_side_is_certain() -> None:
     """Items of known factors leave a Gaussian process: ``K_jj - K_jO (K_OO + noise I)^-1 K_Oj``, K the items' AGOP."""
     data = generated()
-    model = fitted(data)
+    model = fitted(data, choice_factors=0)
     certain = model.items
     upper = np.triu_indices(certain.means.shape[1])
     certain.moments[:] = certain.means[:, upper[0]] * certain.means[:, upper[1]]
@@ -97,13 +97,13 @@ def test_the_std_is_that_of_a_dense_posterior_where_the_other_side_is_certain() 
     prediction, std = everything(model)
     features = certain.means[:, 1:]
     K, noise = features @ model.users.covariance @ features.T, (model.noise / model.scale) ** 2
+    prior = certain.means[:, 0] + features @ model.users.coefficients[0]
     for user in (0, 7, 59):
         O = data[user].indices  # noqa: E741
         gain = K[:, O] @ np.linalg.inv(K[np.ix_(O, O)] + noise * np.eye(len(O)))
-        variance = np.diag(K - gain @ K[O])
-        np.testing.assert_allclose(std[user], model.scale * np.sqrt(variance), atol=1e-7)
-        del prediction
-        prediction = everything(model)[0]
+        mean = prior + gain @ ((data[user].data - model.mean) / model.scale - prior[O])
+        np.testing.assert_allclose(prediction[user], np.clip(model.mean + model.scale * mean, *model.bounds), atol=1e-8)
+        np.testing.assert_allclose(std[user], model.scale * np.sqrt(np.diag(K - gain @ K[O])), atol=1e-7)
 
 
 # --- laws ---
@@ -118,8 +118,9 @@ def test_it_predicts_what_it_has_not_seen_and_knows_how_well() -> None:
     prediction, std = everything(model)
     test = hidden & (truth != 0)
     error = truth[test] - prediction[test]
-    biases = fitted(csr_matrix(data), factors=1, choice_factors=0, iterations=1)
-    assert np.std(error) < 0.36 < 0.6 < np.std(truth[test] - everything(biases)[0][test])
+    poor = fitted(csr_matrix(data), factors=1, choice_factors=0, iterations=1)
+    assert np.std(error) < 0.36
+    assert np.std(truth[test] - everything(poor)[0][test]) > 0.6
     assert np.std(error / np.hypot(std[test], model.noise)) == pytest.approx(1, abs=0.05)
     assert model.noise == pytest.approx(0.3, abs=0.02)
 
