@@ -116,6 +116,10 @@ class LinRFMRatings:
 
     users: Side
     items: Side
+    mean: float
+    scale: float
+    noise: float
+    bounds: tuple[float, float]
 
     def __init__(
         self,
@@ -303,7 +307,8 @@ class LinRFMRatings:
         check_memory(
             2 * n * per_row * dtype.itemsize, f"{names[1]}s up to {n - 1}", f"number new ones from {len(own.means)} on"
         )
-        values = ((data.data - self.mean) / self.scale).astype(dtype)
+        with np.errstate(over="ignore"):
+            values = ((data.data - self.mean) / self.scale).astype(dtype)
         if not np.isfinite(values).all():
             raise DataError(f"a rating is beyond {dtype}; pass ratings on the scale of those in fit()")
         data = csr_matrix((values, data.indices, data.indptr), shape=data.shape)
@@ -480,13 +485,15 @@ def _expectations(
     """Return the expectation of ``(1, b, u) . (c, 1, v)`` for pairs of rows, and its variance (9)."""
     size = users.means.shape[1]
     swapped = np.r_[1, 0, 2:size]  # the bias stands opposite the 1
-    expected: Floats = np.einsum("nk,nk->n", users.means[u][:, swapped], items.means[i], dtype=np.float64)
+    # sums along rows, which are the same to the bit however many there are
+    expected: Floats = np.multiply(users.means[u][:, swapped], items.means[i], dtype=np.float64).sum(axis=1)
     if not with_variance:
         return expected, 0.0
     rows, columns = np.triu_indices(size)
     places = _unpacked(np.arange(len(rows)), size)[np.ix_(swapped, swapped)][rows, columns]
     weight = np.where(rows == columns, 1.0, 2.0)
-    squares = np.einsum("np,np,p->n", users.moments[u][:, places], items.moments[i], weight)
+    squares = np.multiply(users.moments[u][:, places], items.moments[i], dtype=np.float64)
+    squares = (squares * weight).sum(axis=1)
     return expected, np.maximum(squares - expected**2, 0)
 
 

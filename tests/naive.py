@@ -272,7 +272,7 @@ def ratings_rounds(
     noise = used = 1.0
     for half in range(2 * n_rounds + 1):
         side = half % 2  # users first
-        rows, seen = (Y, observed) if side == 0 else (Y.T, observed.T)
+        rows, seen = (Y, np.array(observed)) if side == 0 else (Y.T, np.array(observed).T)
         if half > 1:
             solved, active = np.array([w for w, _ in posterior[side]]), seen.any(axis=1)
             Z_active = Z[side][active]
@@ -288,7 +288,11 @@ def ratings_rounds(
         used = noise
         found = [
             posterior_row(
-                row[on], [x for x, is_on in zip(posterior[1 - side], on, strict=True) if is_on], m, cov[side], noise
+                row[on],
+                [x for x, is_on in zip(posterior[1 - side], on.tolist(), strict=True) if is_on],
+                m,
+                cov[side],
+                noise,
             )
             for row, on, m in zip(rows, seen, prior_mean[side], strict=True)
         ]

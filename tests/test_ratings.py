@@ -138,7 +138,7 @@ def test_permuted_users_have_permuted_predictions() -> None:
         np.testing.assert_allclose(result[order], permuted, atol=1e-8)
 
 
-def test_permuted_items_have_permuted_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_permuted_items_have_permuted_predictions() -> None:
     """But for what they start from; which therefore is made to move along."""
     data, order = generated(), np.random.default_rng(4).permutation(40)
     plain = fitted(data, choice_factors=0)
@@ -330,7 +330,7 @@ def test_data_that_cannot_be_used() -> None:
             model.fit(data, show_progress=False)
     for wrong in (np.ones((2, 2)), [[1]], None):
         with pytest.raises(ParameterTypeError, match="sparse"):
-            model.fit(wrong, show_progress=False)  # type: ignore[arg-type]
+            model.fit(wrong, show_progress=False)
     with pytest.raises(ParameterTypeError, match="callback"):
         model.fit(generated(), callback=3)  # type: ignore[arg-type]
     with pytest.raises(NotFittedError):
@@ -385,6 +385,6 @@ def test_rmse_on_movielens_100k() -> None:
     for fold in range(1, 6):
         train, test = (np.loadtxt(ML_100K / f"u{fold}.{part}", dtype=np.int64) for part in ("base", "test"))
         data = csr_matrix((train[:, 2].astype(float), (train[:, 0] - 1, train[:, 1] - 1)), shape=(943, 1682))
-        model = LinRFMRatings(choice_factors=32).fit(data, show_progress=False)
+        model = LinRFMRatings().fit(data, show_progress=False)
         errors.append(np.sqrt(np.mean((model.predict(test[:, 0] - 1, test[:, 1] - 1) - test[:, 2]) ** 2)))
     assert np.mean(errors) < 0.915
