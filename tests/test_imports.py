@@ -12,6 +12,7 @@ FORBIDDEN = {
     "completion.py": {"model", "datasets", "evaluation", "cli"},
     "recovery.py": {"model", "datasets", "evaluation", "tables", "paper", "cli"},
     "model.py": {"datasets", "evaluation", "tables", "cli"},
+    "ratings.py": {"model", "datasets", "evaluation", "tables", "paper", "cli"},
     "tables.py": {"evaluation", "cli"},
     "regression.py": {"model", "datasets", "evaluation", "tables", "paper", "cli"},
     "paper": {"model", "tables", "cli"},

@@ -31,7 +31,7 @@ POWERS = {"1/4": 1 / 4, "1/3": 1 / 3, "3/8": 3 / 8, "1/2": 1 / 2, "3/4": 3 / 4, 
 SUCCESS = 1e-2  # the relative error below which a matrix counts as recovered: the networks' start leaves traces
 CONDITIONS = (1.0, 10.0)
 INITIAL = {2: 1e-16, 3: 1e-8, 4: 1e-6}  # larger ones end farther away; smaller ones do not get there in time
-ROUNDS, TOLERANCE = 400, 1e-6
+ROUNDS, TOLERANCE = 100, 1e-5
 TIMED_ROUNDS = 3
 
 
@@ -277,7 +277,7 @@ def _dense(observed: csr_matrix) -> tuple[Floats, Mask]:
 
 def lin_rfm(observed: csr_matrix, _rank: int, power: float, two_sided: bool) -> Floats:
     """Return lin-RFM's completion."""
-    return complete(observed, power, two_sided=two_sided, random_state=0).toarray()
+    return complete(observed, power, max_iter=ROUNDS, tol=TOLERANCE, two_sided=two_sided).toarray()
 
 
 def nuclear_norm(observed: csr_matrix, _rank: int) -> Floats:
@@ -289,7 +289,7 @@ def nuclear_norm(observed: csr_matrix, _rank: int) -> Floats:
     values, mask = _dense(observed)
     threshold = float(np.linalg.norm(values, 2)) / 4
     Z = X = values
-    for _ in range(ROUNDS):
+    for _ in range(5 * ROUNDS):
         left, s, right = np.linalg.svd(Z, full_matrices=False)
         X = (left * np.maximum(s - threshold, 0)) @ right
         step = np.where(mask, values, 2 * X - Z) - X
@@ -308,26 +308,29 @@ def irls(
     relative to its norm, and returns the eps of the next, or None for an end.
     """
     values, mask = _dense(observed)
-    seen, diagonal = mask.astype(np.float64), np.arange(mask.shape[1])
     X, before = values, np.zeros_like(values)
     while True:
         change = relative_error(before, X)
         yield X, change
         _, s, Vt = np.linalg.svd(X)
-        s = np.pad(s, (0, len(Vt) - len(s)))
         eps = next_eps(s, change)
         if eps is None:
             return
-        K = (Vt.T * ((s**2 + eps**2) / (s[0] ** 2 + eps**2)) ** (1 - p / 2)) @ Vt
-        systems = seen[:, :, None] * K * seen[:, None, :]
-        systems[:, diagonal, diagonal] += 1 - seen
-        A = np.linalg.solve(systems, values[:, :, None])
-        A += np.linalg.solve(systems, values[:, :, None] - systems @ A)
-        X, before = A[:, :, 0] @ K, X
+        s = np.pad(s, (0, len(Vt) - len(s)))
+        root = (Vt.T * ((s**2 + eps**2) / (s[0] ** 2 + eps**2)) ** (0.5 - p / 4)) @ Vt
+        before = X
+        X = np.array([_least(root, values[row, seen], seen) for row, seen in enumerate(mask)])
 
 
-def irls_of_known_rank(observed: csr_matrix, rank: int, p: float) -> Floats:
-    """Return the completion of IRLS-p, whose eps follows the (rank + 1)-st singular value (Fornasier et al. 2011)."""
+def _least(root: Floats, y: Floats, seen: Mask) -> Floats:
+    """Return ``root z`` for the least z for which it has the values y at the places seen."""
+    Q, R = np.linalg.qr(root[:, seen])
+    x: Floats = root @ (Q @ scipy.linalg.solve_triangular(R, y, trans="T", check_finite=False))
+    return x
+
+
+def irls_of_known_rank(observed: csr_matrix, rank: int) -> Floats:
+    """Return the completion of IRLS-0, whose eps follows the (rank + 1)-st singular value (Fornasier et al. 2011)."""
     eps = np.inf
 
     def next_eps(s: Floats, change: float) -> float | None:
@@ -335,7 +338,7 @@ def irls_of_known_rank(observed: csr_matrix, rank: int, p: float) -> Floats:
         eps = min(eps, float(s[rank]))
         return eps if change > TOLERANCE < eps / s[0] else None
 
-    *_, (X, _) = islice(irls(observed, p, next_eps), ROUNDS)
+    *_, (X, _) = islice(irls(observed, 0, next_eps), ROUNDS)
     return X
 
 
@@ -349,7 +352,6 @@ METHODS: dict[str, Method] = {
     **{f"two-sided lin-RFM, power {name}": partial(lin_rfm, power=a, two_sided=True) for name, a in POWERS.items()},
     **{f"one-sided lin-RFM, power {name}": partial(lin_rfm, power=a, two_sided=False) for name, a in POWERS.items()},
     "nuclear norm": nuclear_norm,
-    "IRLS, p = 1, told the rank": partial(irls_of_known_rank, p=1),
-    "IRLS, p = 0, told the rank": partial(irls_of_known_rank, p=0),
+    "IRLS, p = 0, told the rank": irls_of_known_rank,
     **{f"deep network, depth {depth}": partial(network, depth=depth) for depth in INITIAL},
 }
