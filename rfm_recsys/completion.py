@@ -158,7 +158,7 @@ class UserBlock(_Block):
     items_gram: Floats  # F^T D^2 F
 
     def __init__(self, confidence: csr_matrix) -> None:
-        self.by_item = csr_arrays(confidence.T.tocsr())
+        self.by_item: tuple[Ints, Ints, Floats] = kernels.transpose(*csr_arrays(confidence), confidence.shape[1])
         super().__init__(confidence, np.diff(self.by_item[0]))
 
     def agop_product(self, settings: Settings, scale: Floats, Q: Floats) -> Floats:
@@ -254,7 +254,7 @@ def low_rank_memory(shape: tuple[int, int], nnz: int, factors: int, itemsize: in
     later = factors * max(2 * n_users + n_items, n_users + 2 * n_items)  # factors and features of one side at a time
     sums = itemsize * width**2 * min(kernels.PARTIALS, max(n_users, n_items) // kernels.PARTIAL_ROWS + 1)
     solves = workers * itemsize * (int(kernels.gathered_rows(factors)) + factors) * factors
-    small = 48 * (width**2 + n_users + n_items)
+    small = 48 * (width**2 + n_users + n_items) + 8 * kernels.TRANSPOSE_PARTS * n_items
     return entries + itemsize * max(first, later) + sums + solves + small
 
 

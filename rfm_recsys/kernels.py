@@ -40,6 +40,7 @@ LONG = 64  # times as many rows as factors, that are more than can be gathered, 
 RESIDUAL = 8  # eps of the right-hand side: conjugate gradients to rounding
 MOST_ITERATIONS = 50  # of conjugate gradients: about the cost of a factorisation
 PRODUCT_ROWS = 512  # rows of a dense product that one task owns
+TRANSPOSE_PARTS = 8  # of a transposition, as many entries in each
 PANEL, PANEL_ROWS = 128, 512  # of a symmetric product that are computed at a time, from the diagonal on
 PARTIAL_ROWS, PARTIALS = 2048, 64  # a sum over rows: at least so many rows in a partial sum, at most so many of them
 TOPK_USERS, TOPK_COLUMNS = 128, 2048  # scores that are held at a time: 1 MB, so that they stay in cache
@@ -506,6 +507,34 @@ def solve_rows_full(
             if not np.isfinite(_dot(z[:n], z[:n])):
                 status[user] = NOT_FINITE
     return status
+
+
+@_parallel()
+def transpose(indptr: Ints, indices: Ints, values: Floats, n_columns: int) -> tuple[Ints, Ints, Floats]:
+    """Return the transpose of a CSR matrix, in the same form; its rows ascend, whether or not those given do."""
+    n_rows, nnz = len(indptr) - 1, indptr[-1]
+    bounds = np.empty(TRANSPOSE_PARTS + 1, dtype=np.int64)  # rows that a part begins with, as many entries in each
+    for part in range(TRANSPOSE_PARTS):
+        bounds[part] = np.searchsorted(indptr, nnz * part // TRANSPOSE_PARTS)
+    bounds[0], bounds[TRANSPOSE_PARTS] = 0, n_rows
+    places = np.zeros((TRANSPOSE_PARTS, n_columns), dtype=np.int64)  # entries of a column in a part, then where they go
+    for part in prange(TRANSPOSE_PARTS):
+        for j in range(indptr[bounds[part]], indptr[bounds[part + 1]]):
+            places[part, indices[j]] += 1
+    new_indptr = np.zeros(n_columns + 1, dtype=indptr.dtype)
+    total = 0
+    for column in range(n_columns):
+        for part in range(TRANSPOSE_PARTS):
+            total, places[part, column] = total + places[part, column], total
+        new_indptr[column + 1] = total
+    new_indices, new_values = np.empty(nnz, dtype=indices.dtype), np.empty(nnz, dtype=values.dtype)
+    for part in prange(TRANSPOSE_PARTS):
+        for row in range(bounds[part], bounds[part + 1]):
+            for j in range(indptr[row], indptr[row + 1]):
+                place = places[part, indices[j]]
+                places[part, indices[j]] = place + 1
+                new_indices[place], new_values[place] = row, values[j]
+    return new_indptr, new_indices, new_values
 
 
 @_parallel()

@@ -49,6 +49,14 @@ def solve_rows_full(weight: csr_matrix, rhs: Floats, S: Floats) -> tuple[Floats,
     return a, fitted
 
 
+def transpose(matrix: Floats) -> tuple[list[int], list[int], list[float]]:
+    """Return indptr, indices and values of the transpose, column by column."""
+    columns = [[(row, value) for row, value in enumerate(column) if value != 0] for column in matrix.T]
+    entries = [entry for column in columns for entry in column]
+    ends = [sum(len(column) for column in columns[:n]) for n in range(len(columns) + 1)]
+    return ends, [row for row, _ in entries], [value for _, value in entries]
+
+
 def residuals(confidence: csr_matrix, U: Floats, F: Floats) -> Floats:
     """Return target minus score, entry by entry in the order in which the matrix stores them."""
     users = np.repeat(np.arange(confidence.shape[0]), np.diff(confidence.indptr))

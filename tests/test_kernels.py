@@ -307,6 +307,20 @@ def test_solve_rows_full_solves_plain_ridge_regression() -> None:
 # --- sparse and dense products ---
 
 
+@given(sparse_matrices())
+@FEW
+def test_transpose(matrix: csr_matrix) -> None:
+    indptr, indices, values = kernels.transpose(*csr_arrays(matrix), matrix.shape[1])
+    twin = naive.transpose(matrix.toarray())
+    assert ([*indptr], [*indices], [*values]) == twin
+
+
+def test_transpose_of_more_rows_than_parts() -> None:
+    matrix = sparse(300, 7, 0.3)
+    indptr, indices, values = kernels.transpose(*csr_arrays(matrix), 7)
+    assert ([*indptr], [*indices], [*values]) == naive.transpose(matrix.toarray())
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_residuals(dtype: Any) -> None:
     confidence, F = sparse(40, 30, 0.3), factor(30, 6)
