@@ -7,12 +7,14 @@ ratio is of are made again, for the median of several.
 """
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import COLOURS, DATA, als, fit_als, irspack_epochs, save_plot, write
+from common import COLOURS, DATA, RESULTS, als, fit_als, irspack_epochs, save_plot, write
 from matplotlib import pyplot as plt
 from scipy.sparse import csr_matrix, load_npz
 from tqdm import tqdm
@@ -135,12 +137,15 @@ def measure(task: Task, model: str, factors: int, settings: dict[str, Any], last
     ]
 
 
-def run(task: Task) -> list[Point]:
+def run(task: Task, kept: Path) -> list[Point]:
+    """Measure all points; those of every job are kept in a file as they come, from which a run that ended goes on."""
     jobs = [(m, f, s) for m in MODELS for f in FACTORS[m][task.name] for s in MODELS[m][1][task.name]]
-    points: list[Point] = []
-    for model, factors, settings in tqdm(jobs, desc=task.name):
-        points.extend(measure(task, model, factors, settings, max(AT[task.name])))
-    return points
+    done = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    with kept.open("a") as file:
+        for model, factors, settings in tqdm(jobs[len(done) :], desc=task.name, initial=len(done), total=len(jobs)):
+            done.append(measure(task, model, factors, settings, max(AT[task.name])))
+            print(json.dumps(done[-1]), file=file, flush=True)
+    return [point for points in done for point in points]
 
 
 def repeat(task: Task, point: Point, repeats: int) -> None:
@@ -220,7 +225,7 @@ def main() -> None:
     for name in arguments.data:
         task = Task(name)
         list(lin_rfm(task, 16, {}, 2))  # compiles
-        points = run(task)
+        points = run(task, RESULTS / f"time_to_quality_{name}.jsonl")
         summary = summarise(task, points, arguments.repeats)
         write(f"time_to_quality_{name}", {"summary": summary, "repeats": arguments.repeats, "points": points})
         for key, value in summary.items():

@@ -321,7 +321,8 @@ class LinRFM:
     def _confidence(user_items: csr_matrix, alpha: float) -> csr_matrix:
         with np.errstate(over="ignore"):
             confidence = user_items.data * user_items.dtype.type(alpha)
-        if not (np.isfinite(confidence) & (confidence != 0)).all():
+        lost = np.count_nonzero(confidence) < len(confidence)  # to zero, by rounding
+        if lost or not np.isfinite([confidence.min(initial=0), confidence.max(initial=0)]).all():
             raise DataError(
                 f"alpha * value is beyond {user_items.dtype} for alpha={alpha} and values up to "
                 f"{np.abs(user_items.data).max():g}; scale alpha or the values, or use dtype=np.float64"
@@ -462,7 +463,7 @@ class LinRFM:
         U, F = (np.require(factors, None, ["C", "W"]) for factors in (self.user_factors, self.item_factors))
         with self._threads():
             users_gram, active = gram(U, U), int(np.count_nonzero(U.any(axis=1)))
-            T = feature_map(users_gram, users_gram, gram(F, F), active, settings.power, settings.penalty)
+            T, _ = feature_map(users_gram, users_gram, gram(F, F), active, settings.power, settings.penalty)
             solved = solve_users(indptr, indices, confidence, multiply(U, T), kernels.lapack_addresses(U.dtype))
             factors = multiply(solved, T.T)
         return factors[0] if single else factors
@@ -811,7 +812,7 @@ class _Checkpoint:
             warnings.warn(parameter_warning(message), stacklevel=3)
             return 0
         if factors is not None:
-            shapes = {"F": (users.n_items, factors), "U": (users.n_users, factors)}
+            shapes = {"F": (users.n_items, factors), "U": (users.n_users, factors), "items_gram": (factors, factors)}
         else:
             entries = users.confidence.shape
             shapes = {"S": (users.n_items, users.n_items), "A": entries, "fitted": entries}
@@ -820,13 +821,13 @@ class _Checkpoint:
         }:
             raise ModelFileError(f"{os.fspath(self.path)} does not hold the parts of a round; remove it")
         if isinstance(users, UserBlock):
-            users.F, users.U = arrays["F"], arrays["U"]
+            users.F, users.U, users.items_gram = arrays["F"], arrays["U"], arrays["items_gram"]
         else:
             users.take(arrays["S"], arrays["A"], arrays["fitted"])
         return done
 
     def keep(self, users: UserBlock | FullUserBlock, done: int) -> None:
-        names = ("F", "U") if isinstance(users, UserBlock) else ("S", "A", "fitted")
+        names = ("F", "U", "items_gram") if isinstance(users, UserBlock) else ("S", "A", "fitted")
         header = {"fingerprint": self.fingerprint, "done": done}
         serialization.save(self.path, "checkpoint", header, {name: getattr(users, name) for name in names})
 
