@@ -281,13 +281,12 @@ def compare(
         raise ParameterError(f"{output} is the report's place; pass --output with a .json file")
     console = _console()
     with console.status("importing"):
-        from rfm_recsys.serialization import check_target
-    check_target(output)
-    with console.status("importing"):
         from rfm_recsys.evaluation import CANDIDATES, parse_budget, read_protocol, write_json
         from rfm_recsys.evaluation import compare as run
         from rfm_recsys.evaluation.report import write_report
+        from rfm_recsys.serialization import check_target
 
+    check_target(output)
     chosen = [name.strip() for name in models.split(",")]
     for name in chosen:
         if name not in CANDIDATES:

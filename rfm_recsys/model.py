@@ -247,8 +247,8 @@ class LinRFM:
             A parameter out of bounds, ``user_items`` of a wrong type.
         InsufficientMemoryError
             For more users, items or factors than memory holds.
-        ModelFileError
-            ``checkpoint`` is a file of something else.
+        ModelFileError, OSError
+            ``checkpoint`` is a file of something else, or cannot be written.
         """
         settings, dtype = self._check_parameters()
         show_progress = check_flag("show_progress", show_progress)
