@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from rfm_recsys import LinRFM, __version__, cli, model
+from rfm_recsys import LinRFM, __version__, cli, completion, model
 from rfm_recsys.datasets import synthetic_movielens
 from rfm_recsys.evaluation import CANDIDATES
 from rfm_recsys.tables import TableModel
@@ -214,11 +214,11 @@ def test_a_foreign_file_in_the_place_of_the_checkpoint_is_refused_or_left_alone(
 
 def test_a_full_disk_costs_no_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "table.csv").write_text("user_id,item_id\nann,x\nann,y\nbob,x\n")
-    rounds, low_rank_rounds = [], model.low_rank_rounds
+    rounds = []
 
     def counted(*arguments: Any) -> Any:
         rounds.append(len(arguments[3]))
-        return low_rank_rounds(*arguments)
+        return completion.low_rank_rounds(*arguments)
 
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

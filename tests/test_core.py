@@ -511,7 +511,8 @@ def test_factors_set_by_hand_rank() -> None:
 
 def test_a_model_with_any_flag_can_be_shown() -> None:
     assert repr(LinRFM(8)).startswith("LinRFM(factors=8, regularization=4.0, ")
-    assert "use_cg=of type int" in repr(LinRFM(use_cg=10**5000))  # of more digits than Python prints
+    endless: Any = 10**5000  # of more digits than Python prints
+    assert "use_cg=of type int" in repr(LinRFM(use_cg=endless))
 
 
 def test_parameters_are_set_by_name_or_not_at_all() -> None:
