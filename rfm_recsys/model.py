@@ -7,7 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -174,7 +174,7 @@ class LinRFM:
             warnings.warn(parameter_warning(message), stacklevel=2)
 
     def __repr__(self) -> str:
-        return f"LinRFM({', '.join(f'{name}={getattr(self, name)!r}' for name in _PARAMETERS)})"
+        return f"LinRFM({', '.join(f'{name}={shown(getattr(self, name))}' for name in _PARAMETERS)})"
 
     def _check_parameters(self) -> tuple[Settings, np.dtype[Any]]:
         if self.factors is not None:
@@ -235,8 +235,9 @@ class LinRFM:
             Called after each round as ``callback(iteration, elapsed seconds, loss)``; the loss is None unless
             ``calculate_training_loss``.
         checkpoint : path
-            File to keep the last finished round in until the fit is done. Where it holds a round of the same fit, the
-            same interactions and parameters, the fit goes on from there, to the same bits.
+            File to keep the last finished round in. Where it holds a round of the same fit, the same interactions and
+            parameters, the fit goes on from there, to the same bits. It stays, so that nothing is lost until the model
+            is saved; remove it then.
 
         Raises
         ------
@@ -246,8 +247,8 @@ class LinRFM:
             A parameter out of bounds, ``user_items`` of a wrong type.
         InsufficientMemoryError
             For more users, items or factors than memory holds.
-        ModelFileError
-            ``checkpoint`` is a file of something else.
+        ModelFileError, OSError
+            ``checkpoint`` is a file of something else, or cannot be written.
         """
         settings, dtype = self._check_parameters()
         show_progress = check_flag("show_progress", show_progress)
@@ -303,8 +304,6 @@ class LinRFM:
             self.__dict__.update(item_factors=users.S, user_factors=coefficients)
         else:
             self.__dict__.update(item_factors=users.F, user_factors=users.U)
-        if kept is not None:
-            kept.remove()
         return self
 
     def _fingerprint(self, confidence: csr_matrix) -> str:
@@ -831,10 +830,6 @@ class _Checkpoint:
         names = ("F", "U", "items_gram") if isinstance(users, UserBlock) else ("S", "A", "fitted")
         header = {"fingerprint": self.fingerprint, "done": done}
         serialization.save(self.path, "checkpoint", header, {name: getattr(users, name) for name in names})
-
-    def remove(self) -> None:
-        with suppress(FileNotFoundError):
-            os.unlink(self.path)
 
 
 def _check_csr(U: csr_matrix) -> None:
