@@ -97,8 +97,9 @@ _ROUTINES = (
     ("cython_lapack", "potrf"),
     ("cython_lapack", "potrs"),
     ("cython_lapack", "gesv"),
+    ("cython_lapack", "potri"),
 )
-_SYRK, _GEMM, _POTRF, _POTRS, _GESV = range(5)
+_SYRK, _GEMM, _POTRF, _POTRS, _GESV, _POTRI = range(6)
 
 
 def lapack_addresses(dtype: np.dtype[Any]) -> Ints:
@@ -128,6 +129,13 @@ if numba.config.DISABLE_JIT:
     def _solve_general(lapack: Ints, matrix: Floats, rhs: Floats) -> int:
         (gesv,) = _scipy_lapack.get_lapack_funcs(("gesv",), (matrix,))
         _, _, rhs[:], info = gesv(matrix.T, rhs)
+        return int(info)
+
+    def _invert_positive(lapack: Ints, matrix: Floats) -> int:
+        potrf, potri = _scipy_lapack.get_lapack_funcs(("potrf", "potri"), (matrix,))
+        factor, info = potrf(matrix)
+        if info == 0:
+            matrix[:], info = potri(factor)
         return int(info)
 
 else:
@@ -213,6 +221,17 @@ else:
         n = size.ctypes.data
         _call(lapack[_GESV], (n, n + 4, matrix.ctypes.data, n, pivots.ctypes.data, rhs.ctypes.data, n, n + 8))
         return np.int64(size[2]) + 0 * np.int64(pivots[0])
+
+    @njit(cache=CACHE)
+    def _invert_positive(lapack, matrix):  # type: ignore[no-untyped-def]
+        """Invert the upper triangle of a positive definite ``matrix`` in place; return LAPACK's status."""
+        text = np.array([ord("L")], dtype=np.uint8)
+        size = np.array([matrix.shape[0], 0], dtype=np.int32)
+        t, n = text.ctypes.data, size.ctypes.data
+        for routine in (_POTRF, _POTRI):
+            if size[1] == 0:
+                _call(lapack[routine], (t, n, matrix.ctypes.data, n, n + 4))
+        return np.int64(size[1]) + 0 * text[0]
 
 
 @njit(cache=CACHE, fastmath={"contract", "reassoc"})
@@ -806,3 +825,113 @@ def top_k_sparse(
             _exclude(filtered, 0, values)
             _offer(values, 0, size, ids[row], scores[row])
             _sort(size, ids[row], scores[row])
+
+
+# Explicit ratings: posteriors. A row of either side is the vector (bias, 1, factors), and a rating is expected to be
+# ``bias + other bias + factors . other factors``. The second moments of such vectors are stored as the upper triangle,
+# row by row.
+
+
+@njit(cache=CACHE, fastmath={"contract", "reassoc"})
+def _write_posterior(total, target, precision, shift, noise, lapack, square, mean, moment):  # type: ignore[no-untyped-def]
+    """Write one row's posterior from the sums over its ratings, and return LAPACK's status.
+
+    ``total`` and ``target`` are the sums of the other side's second moments, and of its means times the ratings;
+    ``square`` is left with the row's covariance over ``noise``, shape (factors + 1, factors + 1).
+    """
+    size, place = len(mean), len(mean)
+    for j in range(1, size):
+        for k in range(j, size):
+            square[j - 1, k - 1] = precision[j - 1, k - 1] + total[place]
+            place += 1
+    status = _invert_positive(lapack, square)
+    for j in range(1, size):
+        for k in range(1, j):
+            square[j - 1, k - 1] = square[k - 1, j - 1]
+    mean[1] = 1
+    for j in range(1, size):
+        value = mean.dtype.type(0)
+        for k in range(1, size):
+            value += square[j - 1, k - 1] * (shift[k - 1] + target[k] - total[k])
+        mean[0 if j == 1 else j] = value
+    place = 0
+    for j in range(size):
+        for k in range(j, size):
+            moment[place] = mean[j] * mean[k]
+            if j != 1 and k != 1:
+                moment[place] += noise * square[max(j - 1, 0), max(k - 1, 0)]
+            place += 1
+    return status
+
+
+@njit(cache=CACHE, fastmath={"contract", "reassoc"})
+def _squared_error(total, target, squares, noise, square, mean):  # type: ignore[no-untyped-def]
+    """Return the expected squared error of a row's ratings, whose squares sum to ``squares``, under its posterior."""
+    size, place = len(mean), 0
+    error = squares
+    for j in range(size):
+        own = mean[1] if j == 0 else mean[0] if j == 1 else mean[j]  # 1 stands opposite the bias, and the other way
+        error -= 2 * own * target[j]
+        for k in range(j, size):
+            other = mean[1] if k == 0 else mean[0] if k == 1 else mean[k]
+            value = own * other
+            if j > 0:
+                value += noise * square[j - 1, k - 1]
+            error += (1 if j == k else 2) * value * total[place]
+            place += 1
+    return error
+
+
+@_parallel()
+def posterior_rows(
+    rows: tuple[Ints, Ints, Floats],
+    other: tuple[Floats, Floats],
+    prior: tuple[Floats, Floats],
+    noise: float,
+    lapack: Ints,
+    own: tuple[Floats, Floats],
+    errors: Floats,
+) -> Ints:
+    """Write the posterior of every row, given that of the other side, and the expected squared error of its ratings.
+
+    With E over the other side's vectors ``(c, 1, v)`` and the row's prior ``N(m, C)`` of ``w = (bias, factors)``::
+
+        covariance = noise (noise C^-1 + sum_O E[(1, v) (1, v)^T])^-1
+        mean = covariance (C^-1 m + sum_O E[(y - c) (1, v)] / noise)
+
+    Parameters
+    ----------
+    rows : CSR arrays of the ratings
+    other, own : means, shape (n, factors + 2), and second moments, shape (n, (factors + 2) (factors + 3) / 2)
+    prior : ``noise C^-1``, shape (factors + 1, factors + 1), and its products with every m, shape (n, factors + 1)
+    noise : variance of a rating, in the dtype of the others
+    errors : array, shape (n,), written
+
+    Returns
+    -------
+    LAPACK's status, or ``NOT_FINITE``, shape (n,)
+    """
+    indptr, indices, ratings = rows
+    n, size = own[0].shape
+    longest = 0
+    for row in range(n):
+        longest = max(longest, indptr[row + 1] - indptr[row])
+    ones = np.ones(longest, dtype=ratings.dtype)
+    status = np.zeros(n, dtype=np.int64)
+    for task in prange(TASKS):
+        total, target = np.empty(own[1].shape[1], dtype=ratings.dtype), np.empty(size, dtype=ratings.dtype)
+        square = np.empty((size - 1, size - 1), dtype=ratings.dtype)
+        for row in range(task, n, TASKS):
+            items, y = indices[indptr[row] : indptr[row + 1]], ratings[indptr[row] : indptr[row + 1]]
+            total[:] = 0
+            target[:] = 0
+            _add_rows(items, ones[: len(items)], other[1], total)
+            _add_rows(items, y, other[0], target)
+            mean = own[0][row]
+            status[row] = _write_posterior(
+                total, target, prior[0], prior[1][row], noise, lapack, square, mean, own[1][row]
+            )
+            errors[row] = _squared_error(total, target, _dot(y, y), noise, square, mean)
+            if not np.isfinite(_dot(own[1][row], own[1][row])):
+                status[row] = NOT_FINITE
+    return status

@@ -212,3 +212,100 @@ def soft_impute(Y: Floats, observed: NDArray[np.bool_], penalty: float, steps: i
         t, t_before = (1 + (1 + 4 * t**2) ** 0.5) / 2, t
         ahead = X + (t_before - 1) / t * (X - before)
     return X
+
+
+def posterior_row(
+    y: Floats, others: Sequence[tuple[Floats, Floats]], m: Floats, covariance: Floats, noise: float
+) -> tuple[Floats, Floats, float]:
+    """Return mean and covariance of ``w = (b, u)``, given ratings y of ``c + (1, v) . w``, and the expected error.
+
+    ``others`` are the means of ``(c, v)``, one for each rating, and their covariances; all is done rating by rating.
+    """
+    n = len(m)
+    precision, rhs = np.linalg.inv(covariance), np.linalg.solve(covariance, m)
+    for rating, (x, S) in zip(y, others, strict=True):
+        v = np.append(1, x[1:])
+        spread = np.zeros((n, n))
+        spread[1:, 1:] = S[1:, 1:]
+        with_bias = np.append(0, S[0, 1:])
+        precision = precision + (np.outer(v, v) + spread) / noise
+        rhs = rhs + ((rating - x[0]) * v - with_bias) / noise
+    cov = np.linalg.inv(precision)
+    w = cov @ rhs
+    error = sum(
+        (rating - rating_mean(w, x)) ** 2 + rating_variance(w, cov, x, S)
+        for rating, (x, S) in zip(y, others, strict=True)
+    )
+    return w, cov, float(error)
+
+
+def rating_mean(w: Floats, x: Floats) -> float:
+    """Return ``b + c + u . v`` for ``w = (b, u)`` and ``x = (c, v)``."""
+    return float(w[0] + x[0] + w[1:] @ x[1:])
+
+
+def rating_variance(w: Floats, w_cov: Floats, x: Floats, x_cov: Floats) -> float:
+    """Return the variance of ``b + c + u . v`` for independent w and x: by the gradients, and of the product u v."""
+    by_w, by_x = np.append(1, x[1:]), np.append(1, w[1:])
+    return float(by_w @ w_cov @ by_w + by_x @ x_cov @ by_x + np.trace(w_cov[1:, 1:] @ x_cov[1:, 1:]))
+
+
+def choices(observed: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Return the features of users and items, a 1 before them: every singular vector of who has rated what."""
+    n_users, n_items = observed.shape
+    counts = np.maximum(observed.sum(axis=1), 1)[:, None] * np.maximum(observed.sum(axis=0), 1)
+    left, values, right = np.linalg.svd(observed / np.sqrt(counts), full_matrices=False)
+    users, items = n_users**0.5 * left * values, n_items**0.5 * right.T * values
+    return np.column_stack([np.ones(n_users), users]), np.column_stack([np.ones(n_items), items])
+
+
+def ratings_rounds(
+    Y: Floats, start: Floats, n_rounds: int, with_choices: bool, constants: tuple[float, float, float, float, float]
+) -> tuple[Floats, Floats, float]:
+    """Fit ratings Y, not a number where there is none, as ``LinRFMRatings`` does; return means, variances and noise.
+
+    ``start`` are the items' first factors; the constants are the variances of biases and items' factors, the least ones
+    of noise and prior, and the ridge.
+    """
+    bias, factor, least_noise, least, ridge = constants
+    Y = (Y - np.nanmean(Y)) / np.nanstd(Y)
+    observed = ~np.isnan(Y)
+    f = start.shape[1]
+    Z = list(choices(observed)) if with_choices else [np.ones((n, 1)) for n in Y.shape]
+    cov = [np.diag([bias] + [1.0] * f), np.diag([bias] + [factor] * f)]
+    prior_mean = [np.zeros((n, f + 1)) for n in Y.shape]
+    certain = np.zeros((f + 1, f + 1))
+    certain[0, 0] = bias
+    posterior: list[list[tuple[Floats, Floats]]] = [[], [(np.append(0, v), certain) for v in start]]
+    noise = used = 1.0
+    for half in range(2 * n_rounds + 1):
+        side = half % 2  # users first
+        rows, seen = (Y, np.array(observed)) if side == 0 else (Y.T, np.array(observed).T)
+        if half > 1:
+            solved, active = np.array([w for w, _ in posterior[side]]), seen.any(axis=1)
+            Z_active = Z[side][active]
+            penalty = np.diag([0.0] + [ridge] * (Z_active.shape[1] - 1))
+            B = np.linalg.solve(Z_active.T @ Z_active + penalty, Z_active.T @ solved[active])
+            prior_mean[side] = Z[side] @ B
+            terms = [
+                np.outer(w - m, w - m) + S
+                for (w, S), m, on in zip(posterior[side], prior_mean[side], active, strict=True)
+                if on
+            ]
+            cov[side] = np.mean(terms, axis=0) + least * np.eye(f + 1)
+        used = noise
+        found = [
+            posterior_row(
+                row[on],
+                [x for x, is_on in zip(posterior[1 - side], on.tolist(), strict=True) if is_on],
+                m,
+                cov[side],
+                noise,
+            )
+            for row, on, m in zip(rows, seen, prior_mean[side], strict=True)
+        ]
+        posterior[side] = [(w, S) for w, S, _ in found]
+        noise = max(sum(error for *_, error in found) / observed.sum(), least_noise)
+    means = np.array([[rating_mean(w, x) for x, _ in posterior[1]] for w, _ in posterior[0]])
+    variances = np.array([[rating_variance(w, S, x, T) for x, T in posterior[1]] for w, S in posterior[0]])
+    return means, variances, used

@@ -11,6 +11,7 @@ FORBIDDEN = {
     "agop.py": {"completion", "model", "datasets", "evaluation", "cli"},
     "completion.py": {"model", "datasets", "evaluation", "cli"},
     "model.py": {"datasets", "evaluation", "tables", "cli"},
+    "ratings.py": {"model", "datasets", "evaluation", "tables", "paper", "cli"},
     "tables.py": {"evaluation", "cli"},
     "regression.py": {"model", "datasets", "evaluation", "tables", "paper", "cli"},
     "paper": {"model", "tables", "cli"},

@@ -755,3 +755,88 @@ def test_kernels_and_low_rank_rounds_equal_their_twins_with_the_jit_off() -> Non
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+# --- posterior_rows ---
+
+
+def posterior(
+    ratings: csr_matrix, factors: int, dtype: Any, num_threads: int = 0
+) -> tuple[list[Any], tuple[Floats, Floats, Floats]]:
+    """Return the arguments of the naive twin for every row, and the kernel's means, second moments and errors."""
+    rng = np.random.default_rng(5)
+    n, others = ratings.shape
+    x = rng.normal(size=(others, factors + 1))
+    roots = 0.3 * rng.normal(size=(others, factors + 1, factors + 1))
+    S = roots @ roots.transpose(0, 2, 1)
+    m, C = rng.normal(size=(n, factors + 1)), np.eye(factors + 1) + 0.2
+    noise, upper = 0.5, np.triu_indices(factors + 2)
+    means, spread = np.insert(x, 1, 1, axis=1), np.insert(np.insert(S, 1, 0, axis=1), 1, 0, axis=2)
+    moments = (means[:, :, None] * means[:, None, :] + spread)[:, upper[0], upper[1]]
+    precision = noise * np.linalg.inv(C)
+    own = np.full((n, factors + 2), np.nan, dtype), np.full((n, len(upper[0])), np.nan, dtype)
+    errors = np.full(n, np.nan, dtype)
+    rows = csr_arrays(ratings.astype(dtype))
+    prior, other = (
+        (precision.astype(dtype), (m @ precision).astype(dtype)),
+        (means.astype(dtype), moments.astype(dtype)),
+    )
+    with threads(num_threads):
+        status = kernels.posterior_rows(rows, other, prior, dtype(noise), lapack_addresses(dtype), own, errors)
+    assert not status.any()
+    twins = [
+        (row.data, [(x[i], S[i]) for i in row.indices], m_row, C, noise) for row, m_row in zip(ratings, m, strict=True)
+    ]
+    return twins, (*own, errors)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("factors", [1, 2, 7])
+def test_posterior_rows_equal_their_twin(factors: int, dtype: Any) -> None:
+    ratings = sparse(15, 12, 0.5)
+    twins, (means, moments, errors) = posterior(ratings, factors, dtype)
+    upper = np.triu_indices(factors + 2)
+    for row, arguments in enumerate(twins):
+        w, S, error = naive.posterior_row(*arguments)
+        mean, spread = np.insert(w, 1, 1), np.insert(np.insert(S, 1, 0, axis=0), 1, 0, axis=1)
+        assert_close(means[row], mean, dtype)
+        assert_close(moments[row], (np.outer(mean, mean) + spread)[upper], dtype)
+        assert_close(errors[[row]], np.array([error]), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_posterior_rows_are_the_same_bits_on_any_number_of_threads_and_in_any_order(dtype: Any) -> None:
+    ratings = sparse(600, 50, 0.2)
+    one, two = (posterior(ratings, 4, dtype, n)[1] for n in (1, 2))
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_row_without_ratings_keeps_its_prior_and_a_posterior_minimises_its_free_energy() -> None:
+    """At the posterior mean the expected error plus the prior's is least: no perturbation improves it."""
+    ratings = sparse(7, 12, 0.5)
+    twins, (means, _, errors) = posterior(ratings, 3, np.float64)
+    assert ratings[6].nnz == errors[6] == 0
+    _, _, m, C, noise = twins[6]
+    np.testing.assert_allclose(np.delete(means[6], 1), m, rtol=1e-12)
+    rng = np.random.default_rng(6)
+    y, others, m, C, noise = twins[0]
+    w = np.delete(means[0], 1)
+
+    def energy(w: Floats) -> float:
+        expected = sum(
+            (r - naive.rating_mean(w, x)) ** 2 + naive.rating_variance(w, np.zeros((4, 4)), x, S)
+            for r, (x, S) in zip(y, others, strict=True)
+        )
+        return float(expected / noise + (w - m) @ np.linalg.solve(C, w - m))
+
+    for _ in range(20):
+        assert energy(w + 1e-3 * rng.normal(size=4)) > energy(w)
+
+
+def test_posterior_rows_report_a_system_that_cannot_be_factorised() -> None:
+    rows = csr_arrays(csr_matrix(np.ones((2, 1))))
+    own, other = (np.empty((2, 3)), np.empty((2, 6))), (np.full((1, 3), 1.0), np.full((1, 6), -9.0))
+    arguments = ((np.eye(2), np.zeros((2, 2))), 1.0, lapack_addresses(np.dtype(np.float64)), own, np.empty(2))
+    with threads(0):
+        assert (kernels.posterior_rows(rows, other, *arguments) != 0).all()
