@@ -1,7 +1,7 @@
 """RMSE of explicit ratings: LinRFMRatings, with and without what was rated, ALS and biases, on MovieLens.
 
-ML-100K's u1 to u5, and a seeded random 90/10 of ML-1M. Every model is tuned, over the values in its grid, on a seeded
-tenth of the training ratings (of ML-100K: of u1's), then fitted to all of them; the test ratings are read once.
+ML-100K's u1 to u5, and a seeded random 90/10 of ML-1M. For every fold alike, a model is tuned over the values in its
+grid on a seeded tenth of the fold's training ratings, then fitted to all of them; the test ratings are read once.
 Predictions of all models stay within the scale of the ratings.
 """
 
@@ -64,10 +64,10 @@ def fit_lin_rfm(data: csr_matrix, **parameters: Any) -> Predict:
 
 
 MODELS: dict[str, tuple[Callable[..., Predict], dict[str, list[Any]]]] = {
-    "biases": (fit_biases, {"ridge": [2.0, 5.0, 10.0]}),
+    "biases": (fit_biases, {"ridge": [1.0, 2.0, 5.0, 10.0]}),
     "ALS on residuals": (
         fit_als,
-        {"factors": [10, 20], "ridge": [0.05, 0.1, 0.15], "bias_ridge": [5.0], "iterations": [10]},
+        {"factors": [20, 40], "ridge": [0.1, 0.15, 0.2], "bias_ridge": [5.0], "iterations": [10]},
     ),
     "LinRFMRatings, no choices": (fit_lin_rfm, {"factors": [16, 32], "choice_factors": [0]}),
     "LinRFMRatings": (fit_lin_rfm, {"factors": [16, 32], "choice_factors": [32, 128]}),
@@ -115,20 +115,22 @@ def main() -> None:
         folds = list(load(arguments.data / name))
         n_users, n_items = (max(int(part[side].max()) for part in folds[0]) + 1 for side in (0, 1))
         shape = (n_users, n_items)
-        kept, held = tenth(folds[0][0], seed=1)
         for model, (fit, grid) in MODELS.items():
-            choices = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-            data = matrix(kept, shape)
-            on_validation = [rmse(partial(fit, **choice)(data), data, held) for choice in choices]
-            chosen = choices[int(np.argmin(on_validation))]
-            errors, begun = [], time.perf_counter()
+            settings = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+            rows = []
             for train, test in folds:
-                data = matrix(train, shape)
-                errors.append(rmse(fit(data, **chosen), data, test))
-            seconds = (time.perf_counter() - begun) / len(folds)
-            result = {"rmse": errors, "mean": float(np.mean(errors)), "validation": min(on_validation)}
-            results.setdefault(name, {})[model] = {**result, "chosen": chosen, "seconds a fold": seconds}
-            print(f"{name}, {model}: {result['mean']:.4f} {chosen}, {seconds:.1f} s", flush=True)
+                kept, held = tenth(train, seed=1)
+                data = matrix(kept, shape)
+                on_validation = [rmse(partial(fit, **setting)(data), data, held) for setting in settings]
+                chosen = settings[int(np.argmin(on_validation))]
+                data, begun = matrix(train, shape), time.perf_counter()
+                predict = fit(data, **chosen)
+                seconds = time.perf_counter() - begun
+                found = {"rmse": rmse(predict, data, test), "validation": min(on_validation), "seconds": seconds}
+                rows.append({**found, "chosen": chosen})
+            mean, seconds = (float(np.mean([row[key] for row in rows])) for key in ("rmse", "seconds"))
+            results.setdefault(name, {})[model] = {"mean rmse": mean, "folds": rows}
+            print(f"{name}, {model}: {mean:.4f}, {seconds:.1f} s", *[row["chosen"] for row in rows], flush=True)
     write("ratings", results)
 
 

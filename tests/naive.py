@@ -280,24 +280,21 @@ def ratings_rounds(
     noise = used = 1.0
     for half in range(2 * n_rounds + 1):
         side = half % 2  # users first
-        rows, seen = (Y, np.array(observed)) if side == 0 else (Y.T, np.array(observed).T)
+        rows, seen = (Y, observed) if side == 0 else (Y.T, observed.T)
         if half > 1:
             solved, active = np.array([w for w, _ in posterior[side]]), seen.any(axis=1)
             Z_active = Z[side][active]
             penalty = np.diag([0.0] + [ridge] * (Z_active.shape[1] - 1))
             B = np.linalg.solve(Z_active.T @ Z_active + penalty, Z_active.T @ solved[active])
             prior_mean[side] = Z[side] @ B
-            terms = [
-                np.outer(w - m, w - m) + S
-                for (w, S), m, on in zip(posterior[side], prior_mean[side], active, strict=True)
-                if on
-            ]
+            deviations = solved - prior_mean[side]
+            terms = [np.outer(deviations[i], deviations[i]) + posterior[side][i][1] for i in np.flatnonzero(active)]
             cov[side] = np.mean(terms, axis=0) + least * np.eye(f + 1)
         used = noise
         found = [
             posterior_row(
                 row[on],
-                [x for x, is_on in zip(posterior[1 - side], on.tolist(), strict=True) if is_on],
+                [posterior[1 - side][other] for other in np.flatnonzero(on)],
                 m,
                 cov[side],
                 noise,
