@@ -2,6 +2,7 @@
 
 from rfm_recsys.model import LinRFM
 from rfm_recsys.ratings import LinRFMRatings
+from rfm_recsys.recovery import Completion, complete
 
-__all__ = ["LinRFM", "LinRFMRatings", "__version__"]
+__all__ = ["Completion", "LinRFM", "LinRFMRatings", "__version__", "complete"]
 __version__ = "0.1.0"

@@ -557,6 +557,42 @@ def transpose(indptr: Ints, indices: Ints, values: Floats, n_columns: int) -> tu
 
 
 @_parallel()
+def solve_rows_shifted(
+    indptr: Ints, indices: Ints, shift: Floats, rhs: Floats, K: Floats, lapack: Ints, a: Floats, fitted: Floats
+) -> Ints:
+    """Solve ``(K_OO + shift I) a = rhs`` for every row, ``shift`` of shape (rows,), however small it is beside K.
+
+    (:func:`solve_rows_full` loses as many digits as a weight has.) Writes ``a`` and ``fitted = K_OO a``, shape (nnz,),
+    like ``rhs``. Returns LAPACK's status, shape (rows,).
+    """
+    n_rows = len(indptr) - 1
+    longest = 0
+    for row in range(n_rows):
+        longest = max(longest, indptr[row + 1] - indptr[row])
+    status = np.zeros(n_rows, dtype=np.int64)
+    n_tasks = min(FULL_TASKS, n_rows)
+    for task in prange(n_tasks):
+        square, solution = np.empty(longest * longest, dtype=K.dtype), np.empty(longest, dtype=K.dtype)
+        for row in range(task, n_rows, n_tasks):
+            start, n = indptr[row], indptr[row + 1] - indptr[row]
+            if n == 0:
+                continue
+            A, z = square[: n * n].reshape(n, n), solution[:n]
+            for j in range(n):
+                for k in range(n):
+                    A[j, k] = K[indices[start + j], indices[start + k]]
+                A[j, j] += shift[row]
+                z[j] = rhs[start + j]
+            status[row] = _solve_positive(lapack, A, z)
+            for j in range(n):
+                total = K.dtype.type(0)
+                for k in range(n):
+                    total += K[indices[start + j], indices[start + k]] * z[k]
+                a[start + j], fitted[start + j] = z[j], total
+    return status
+
+
+@_parallel()
 def residuals(indptr: Ints, indices: Ints, confidence: Floats, U: Floats, F: Floats, out: Floats) -> None:
     """Write ``target - U_u . F_i`` at every observed entry into ``out``, shape (nnz,)."""
     n_users = U.shape[0]
@@ -572,6 +608,40 @@ def sparse_product(indptr: Ints, indices: Ints, values: Floats, Q: Floats, out: 
     for task in prange(TASKS):
         for row in range(task, len(out), TASKS):
             _add_rows(indices[indptr[row] : indptr[row + 1]], values[indptr[row] : indptr[row + 1]], Q, out[row])
+
+
+@_parallel(fastmath={"contract", "reassoc"})
+def sampled_product(indptr: Ints, indices: Ints, A: Floats, B: Floats, out: Floats) -> None:
+    """Write ``A_i . B_j`` for every observed entry (i, j) into ``out``, shape (nnz,)."""
+    for task in prange(TASKS):
+        for row in range(task, len(A), TASKS):
+            for entry in range(indptr[row], indptr[row + 1]):
+                column = np.uintp(indices[entry])
+                total = A.dtype.type(0)
+                for k in range(A.shape[1]):
+                    total += A[row, k] * B[column, k]
+                out[entry] = total
+
+
+@_parallel(fastmath={"contract", "reassoc"})
+def sampled_gram(indptr: Ints, indices: Ints, A: Floats, B: Floats, out: Floats) -> None:
+    """Write ``sum_j (A_i . B_j) C_j`` over the observed entries (i, j) of each row into ``out``, shape (rows, r).
+
+    C is the last r columns of B: this is the product of a sparse matrix that is never stored with C.
+    """
+    r = out.shape[1]
+    offset = B.shape[1] - r
+    for task in prange(TASKS):
+        for row in range(task, len(A), TASKS):
+            for k in range(r):
+                out[row, k] = 0
+            for entry in range(indptr[row], indptr[row + 1]):
+                column = np.uintp(indices[entry])
+                total = A.dtype.type(0)
+                for k in range(A.shape[1]):
+                    total += A[row, k] * B[column, k]
+                for k in range(r):
+                    out[row, k] += total * B[column, offset + k]
 
 
 @_parallel()

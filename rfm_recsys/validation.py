@@ -97,26 +97,10 @@ def check_interactions(
     DataError
         Not finite, corrupt, too large, or not of the shape (``rows``, at most ``columns``).
     """
-    if not scipy.sparse.issparse(matrix):
-        raise ParameterTypeError(
-            f"{name} is a {type(matrix).__name__}; pass a SciPy sparse matrix, as scipy.sparse.csr_matrix(...)"
-        )
-    if matrix.format != "csr":
+    if scipy.sparse.issparse(matrix) and matrix.format != "csr":
         message = f"{name} is a {matrix.format.upper()} matrix and is converted; pass CSR to save the time"
         warn(parameter_warning(message), stacklevel=3)
-    if matrix.ndim != 2:
-        raise DataError(f"{name} has {matrix.ndim} dimension(s); pass a matrix of {name.replace('_', ' x ')}")
-    held = getattr(matrix, "dtype", None)
-    if isinstance(held, np.dtype) and held.kind not in "biuf":
-        raise ParameterTypeError(f"{name} holds {held}; pass real numbers")
-    if max(matrix.shape) > INT32_MAX:
-        raise DataError(f"{name} has the shape {matrix.shape}; at most {INT32_MAX} users and items are possible")
-    try:
-        csr = _as_csr(matrix, dtype)
-    except MemoryError as error:
-        raise InsufficientMemoryError(f"{name} does not fit into memory as CSR: {error}") from error
-    except Exception as error:  # whatever NumPy and SciPy say of parts that do not fit together
-        raise DataError(f"{name} is corrupt: {error}; rebuild it, e.g. from its COO triplets") from error
+    csr = _checked_csr(matrix, dtype, name)
     one, other = name.removesuffix("s").split("_")
     if rows is not None and csr.shape[0] != rows:
         raise DataError(f"{name} has {csr.shape[0]} row(s), not {rows}; pass one row for each {one} asked for")
@@ -127,7 +111,61 @@ def check_interactions(
         )
     if columns is not None and csr.shape[1] < columns:
         csr = csr_matrix((csr.data, csr.indices, csr.indptr), shape=(csr.shape[0], columns))
-    return _canonical(csr, dtype, (one, other))
+    csr = _canonical(csr, dtype, (one, other))
+    if not csr.data.all():
+        csr = csr.copy()
+        csr.eliminate_zeros()
+    return csr
+
+
+def check_observed(matrix: Any) -> csr_matrix:
+    """Return the observed entries of a matrix as CSR of float64, indices sorted; the caller's is left as it was.
+
+    Every stored entry is an observation, a stored zero that of a zero.
+
+    Raises
+    ------
+    ParameterTypeError
+        Not a matrix of numbers, or in a format that stores entries which nobody observed (BSR, DIA).
+    DataError
+        Not finite, corrupt, too large, without an entry, or with an entry twice.
+    """
+    if scipy.sparse.issparse(matrix) and matrix.format in ("bsr", "dia"):
+        raise ParameterTypeError(
+            f"observed is a {matrix.format.upper()} matrix, which stores entries that nobody observed; pass COO or CSR"
+        )
+    csr = _checked_csr(matrix, np.dtype(np.float64), "observed")
+    stored = len(matrix.data) if matrix.format == "coo" else csr.nnz
+    csr = _canonical(csr, np.dtype(np.float64), ("row", "column"))
+    if csr.nnz < stored:
+        raise DataError(
+            f"{stored - csr.nnz} of the {stored} entries of observed are there twice; pass each once, e.g. their mean"
+        )
+    if csr.nnz == 0:
+        raise DataError(f"observed, of shape {csr.shape}, has no stored entry; pass what was observed")
+    return csr
+
+
+def _checked_csr(matrix: Any, dtype: np.dtype[Any], name: str) -> csr_matrix:
+    """Return a sparse matrix of real numbers as CSR; raises ParameterTypeError or DataError where it is none."""
+    if not scipy.sparse.issparse(matrix):
+        raise ParameterTypeError(
+            f"{name} is a {type(matrix).__name__}; pass a SciPy sparse matrix, as scipy.sparse.csr_matrix(...)"
+        )
+    if matrix.ndim != 2:
+        what = f" of {name.replace('_', ' x ')}" if "_" in name else ""
+        raise DataError(f"{name} has {matrix.ndim} dimension(s); pass a matrix{what}")
+    held = getattr(matrix, "dtype", None)
+    if isinstance(held, np.dtype) and held.kind not in "biuf":
+        raise ParameterTypeError(f"{name} holds {held}; pass real numbers")
+    if max(matrix.shape) > INT32_MAX:
+        raise DataError(f"{name} has the shape {matrix.shape}; at most {INT32_MAX} users and items are possible")
+    try:
+        return _as_csr(matrix, dtype)
+    except MemoryError as error:
+        raise InsufficientMemoryError(f"{name} does not fit into memory as CSR: {error}") from error
+    except Exception as error:  # whatever NumPy and SciPy say of parts that do not fit together
+        raise DataError(f"{name} is corrupt: {error}; rebuild it, e.g. from its COO triplets") from error
 
 
 def _as_csr(matrix: Any, dtype: np.dtype[Any]) -> csr_matrix:
@@ -199,9 +237,6 @@ def _canonical(matrix: csr_matrix, dtype: np.dtype[Any], what: tuple[str, str]) 
             f"the value of {what[0]} {row}, {what[1]} {matrix.indices[entry]} is not a finite {dtype}: "
             f"{matrix.data[entry]}; remove or replace it"
         )
-    if not matrix.data.all():
-        matrix = matrix.copy()
-        matrix.eliminate_zeros()
     return matrix
 
 

@@ -1,11 +1,13 @@
-"""The synthetic MovieLens: its counts are exact, its bits repeat, and it looks like ratings."""
+"""Synthetic data: counts are exact, bits repeat; MovieLens looks like ratings, a matrix of low rank is one."""
+
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
 
-from rfm_recsys.datasets import Interactions, synthetic, synthetic_movielens
+from rfm_recsys.datasets import Interactions, synthetic, synthetic_low_rank, synthetic_movielens
 from rfm_recsys.errors import ParameterError, ParameterTypeError
 
 FULL_SIZE = (6040, 3706, 1_000_000)
@@ -102,3 +104,35 @@ def test_arguments_that_are_no_integers_are_refused() -> None:
         synthetic_movielens(2.5)  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="seed is -1; pass an integer in 0"):
         synthetic_movielens(50, 30, 400, seed=-1)
+
+
+@pytest.mark.parametrize("shape", [(90, 60), (30, 200)])
+def test_a_matrix_of_low_rank(shape: tuple[int, int]) -> None:
+    n_observed = 4 * max(shape) * 2
+    observed, left, right = synthetic_low_rank(shape, 4, n_observed, 100.0, seed=1)
+    Y = left @ right.T
+    np.testing.assert_allclose(observed.data, Y[observed.nonzero()])
+    assert observed.nnz == n_observed
+    assert min(np.diff(observed.indptr).min(), np.diff(observed.tocsc().indptr).min()) >= 4
+    values = np.linalg.svd(Y)[1]
+    np.testing.assert_allclose(values[:4] / values[0], [1, 100 ** (-1 / 3), 100 ** (-2 / 3), 0.01])
+    assert values[4] < 1e-12 * values[0]
+    _, left, right = synthetic_low_rank(shape, 4, n_observed)
+    assert np.mean((left @ right.T) ** 2) == pytest.approx(1)
+    assert (observed != synthetic_low_rank(shape, 4, n_observed, 100.0, seed=1)[0]).nnz == 0
+    assert (observed != synthetic_low_rank(shape, 4, n_observed, 100.0, seed=2)[0]).nnz > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (((5, 4), 5, 20), "rank is 5, and the matrix is 5 x 4; pass a rank of at most 4"),
+        (((50, 40), 2, 199), r"n_observed is 199; pass from 2 rank max\(rows, columns\) = 200 to 2000"),
+        (((50, 40), 2, 2001), "n_observed is 2001"),
+        (((50, 40), 2, 300, 0.5), "condition_number is 0.5"),
+        (((0, 40), 2, 300), "rows is 0"),
+    ],
+)
+def test_matrices_that_cannot_be(arguments: Any, message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        synthetic_low_rank(*arguments)

@@ -10,6 +10,7 @@ FORBIDDEN = {
     "kernels.py": {"agop", "completion", "model", "validation", "errors", "datasets", "evaluation", "cli"},
     "agop.py": {"completion", "model", "datasets", "evaluation", "cli"},
     "completion.py": {"model", "datasets", "evaluation", "cli"},
+    "recovery.py": {"model", "datasets", "evaluation", "tables", "paper", "cli"},
     "model.py": {"datasets", "evaluation", "tables", "cli"},
     "ratings.py": {"model", "datasets", "evaluation", "tables", "paper", "cli"},
     "tables.py": {"evaluation", "cli"},

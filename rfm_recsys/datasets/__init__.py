@@ -1,8 +1,8 @@
-"""Loading interactions: tables with ids of any type, MovieLens, LightGCN's text format, and a synthetic MovieLens."""
+"""Loading interactions: tables with ids of any type, MovieLens, LightGCN's text format, and synthetic data."""
 
 from rfm_recsys.datasets.interactions import Interactions, from_frame, read_interactions, read_lightgcn
 from rfm_recsys.datasets.movielens import MOVIELENS, load_movielens
-from rfm_recsys.datasets.synthetic import synthetic_movielens
+from rfm_recsys.datasets.synthetic import synthetic_low_rank, synthetic_movielens
 
 __all__ = [
     "MOVIELENS",
@@ -11,5 +11,6 @@ __all__ = [
     "load_movielens",
     "read_interactions",
     "read_lightgcn",
+    "synthetic_low_rank",
     "synthetic_movielens",
 ]

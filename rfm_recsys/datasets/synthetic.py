@@ -1,17 +1,19 @@
-"""A seeded stand-in for MovieLens, so that everything runs without a download."""
+"""Seeded data, so that everything runs without a download: a stand-in for MovieLens, and matrices of low rank."""
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from rfm_recsys.datasets.interactions import Interactions
 from rfm_recsys.errors import ParameterError
-from rfm_recsys.validation import check_integer
+from rfm_recsys.validation import check_integer, check_number
 
 USERS_AT_ONCE = 512  # whose scores for all items are in memory together
 ACTIVITY_SPREAD = 0.95  # of the log of a user's interactions; ML-1M has the mean 165, median 96 and minimum 20
 POPULARITY_SPREAD = 2.0  # of the log-odds of an item
 TASTES, TASTE_SPREAD, TASTE_DECAY = 40, 3.0, 1.0  # dimensions of taste; the k-th counts k^-decay
 SERIES_ITEMS, SERIES_SPREAD = 4, 1.3  # items in a series, which no low rank describes; spread of its following
+ENTRIES_AT_ONCE = 2**20  # of a matrix of low rank that are made together
 DAY = 86_400
 FIRST_DAY, DAYS = 978_307_200, 1000  # 1 January 2001, in Unix seconds; days over which users sign up
 
@@ -100,3 +102,86 @@ def _times(row: NDArray[np.intp], n_users: int, generator: np.random.Generator) 
     days = np.where(comes_back[row], later_day, 0)
     times: NDArray[np.int64] = (signed_up[row] + DAY * days + generator.exponential(1800, len(row))).astype(np.int64)
     return times
+
+
+def synthetic_low_rank(
+    shape: tuple[int, int], rank: int, n_observed: int, condition_number: float = 1.0, seed: int = 0
+) -> tuple[csr_matrix, NDArray[np.float64], NDArray[np.float64]]:
+    """Generate a matrix of low rank, and some of its entries, of which every row and column has at least ``rank``.
+
+    Singular vectors are uniform, singular values fall geometrically; entries have the mean square 1 where all singular
+    values are the same. The observed entries are a uniform draw; what a row or column lacks is added, and as many
+    others are taken away. As in Kuemmerle and Mayrink Verdun 2021.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns.
+    rank : int
+    n_observed : int
+        Number of observed entries, exactly.
+    condition_number : float, at least 1
+        Ratio of the largest and the smallest singular value.
+    seed : int
+
+    Returns
+    -------
+    observed : csr_matrix, of ``shape``
+    left, right : arrays, shape (rows, rank) and (columns, rank)
+        The matrix is ``left right^T``.
+
+    Raises
+    ------
+    ParameterError
+        The rank is above the smaller side, or that many entries are not to be had.
+    """
+    m, n = (check_integer(name, size, 1) for name, size in zip(("rows", "columns"), shape, strict=True))
+    check_integer("rank", rank, 1)
+    check_number("condition_number", condition_number, 1)
+    if rank > min(m, n):
+        raise ParameterError(f"rank is {rank}, and the matrix is {m} x {n}; pass a rank of at most {min(m, n)}")
+    if not 2 * rank * max(m, n) <= n_observed <= m * n:
+        raise ParameterError(
+            f"n_observed is {n_observed}; pass from 2 rank max(rows, columns) = {2 * rank * max(m, n)} to {m * n}"
+        )
+    generator = np.random.default_rng(check_integer("seed", seed, 0))
+    left, right = (np.linalg.qr(generator.standard_normal((size, rank)))[0] for size in (m, n))
+    left *= np.geomspace(1, 1 / condition_number, rank) * np.sqrt(m * n / rank)
+    rows, columns = np.divmod(generator.choice(m * n, n_observed, replace=False, shuffle=False), n)
+    rows, columns = _filled_up(rows, columns, m, n, rank, generator)
+    columns, rows = _filled_up(columns, rows, n, m, rank, generator)
+    per_row, per_column = np.bincount(rows), np.bincount(columns)
+    kept = np.ones(len(rows), dtype=bool)
+    surplus = len(rows) - n_observed
+    for entry in generator.permutation(len(rows)):
+        if surplus == 0:
+            break
+        i, j = rows[entry], columns[entry]
+        if per_row[i] > rank and per_column[j] > rank:
+            kept[entry] = False
+            per_row[i] -= 1
+            per_column[j] -= 1
+            surplus -= 1
+    rows, columns = rows[kept], columns[kept]
+    values = np.empty(len(rows))
+    for first in range(0, len(rows), ENTRIES_AT_ONCE):
+        some = slice(first, first + ENTRIES_AT_ONCE)
+        values[some] = np.einsum("ek,ek->e", left[rows[some]], right[columns[some]])
+    return csr_matrix((values, (rows, columns)), shape=(m, n)), left, right
+
+
+def _filled_up(
+    lines: NDArray[np.int64],
+    places: NDArray[np.int64],
+    n_lines: int,
+    n_places: int,
+    least: int,
+    generator: np.random.Generator,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the entries with random ones added in every line that has fewer than ``least``."""
+    counts = np.bincount(lines, minlength=n_lines)
+    for line in np.flatnonzero(counts < least):
+        free = np.setdiff1d(np.arange(n_places), places[lines == line])
+        added = generator.choice(free, least - counts[line], replace=False)
+        lines, places = np.append(lines, np.full(len(added), line)), np.append(places, added)
+    return lines, places
