@@ -116,8 +116,8 @@ def _whitening(QZ: Floats) -> Floats:
 
 def low_rank_factor(
     values: Floats, Z: Floats, T: Floats, inverse_scale: Floats, power: float, penalty: float, n_factors: int
-) -> Floats:
-    """Return F with ``S = F F^T`` for the low-rank form.
+) -> tuple[Floats, Floats]:
+    """Return F with ``S = F F^T`` for the low-rank form, and ``F^T D^2 F``.
 
     ``F = D^-1 V L`` with ``L L^T = (penalty E^-1 + V^T D^-2 V)^-1``, where E holds the eigenvalues to the power
     ``2 power``, rescaled to sum to the number of items.
@@ -138,19 +138,17 @@ def low_rank_factor(
     L = _prior_factor(
         values, T.T @ gram(Z, Z).astype(np.float64) @ T, int(np.count_nonzero(inverse_scale)), power, penalty
     )
-    columns = np.zeros((Z.shape[1], n_factors))
-    columns[:, : len(values)] = T @ L
-    return multiply(Z, columns)
+    return multiply(Z, _widened(T @ L, n_factors)), _scaled_gram(L, n_factors, Z.dtype)
 
 
 def feature_map(
     own_gram: Floats, weighted_gram: Floats, other_gram: Floats, n_active: int, power: float, penalty: float
-) -> Floats:
-    """Return T, shape (factors, factors), such that ``F = A T`` is the factor of S for the side of A in ``X = A B^T``.
+) -> tuple[Floats, Floats]:
+    """Return T such that ``F = A T`` is the factor of S for the side of A in ``X = A B^T``, and ``F^T D^2 F``.
 
-    As :func:`low_rank_factor`, with the eigenpairs of ``G = D A (B^T W B) A^T D``, D being the scale of the side of A
-    and W the squared one of the side of B. Either side, users or items, can be that of A; all that is needed of the two
-    are matrices of factors x factors.
+    Both of shape (factors, factors). As :func:`low_rank_factor`, with the eigenpairs of ``G = D A (B^T W B) A^T D``, D
+    being the scale of the side of A and W the squared one of the side of B. Either side, users or items, can be that of
+    A; all that is needed of the two are matrices of factors x factors.
 
     Parameters
     ----------
@@ -169,9 +167,20 @@ def feature_map(
         raise _out_of_range("all eigenvalues vanish")
     values, P = values[keep][::-1], P[:, keep][:, ::-1]
     basis = half @ (P / np.sqrt(values))  # D A basis are the eigenvectors
-    T = np.zeros(own_gram.shape)
-    T[:, : len(values)] = basis @ _prior_factor(values, basis.T @ own_gram @ basis, n_active, power, penalty)
-    return T
+    L = _prior_factor(values, basis.T @ own_gram @ basis, n_active, power, penalty)
+    return _widened(basis @ L, len(own_gram)), _scaled_gram(L, len(own_gram), own_gram.dtype)
+
+
+def _widened(matrix: Floats, n_columns: int) -> Floats:
+    """Return the matrix with columns of zeros behind its own."""
+    return np.pad(matrix, ((0, 0), (0, n_columns - matrix.shape[1])))
+
+
+def _scaled_gram(L: Floats, n_factors: int, dtype: np.dtype[Any]) -> Floats:
+    """Return ``F^T D^2 F`` for ``F = D^-1 V L``, which is ``L^T L``; zero beyond the columns of L."""
+    square = _widened(L, n_factors)
+    product: Floats = (square.T @ square).astype(dtype)
+    return product
 
 
 def _root(matrix: Floats, tolerance: float) -> Floats:

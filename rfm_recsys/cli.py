@@ -38,12 +38,20 @@ def main() -> None:
     try:
         app()
     except (RfmRecsysError, OSError) as error:
-        Console(stderr=True).print(f"Error: {error}", style="red", markup=False, highlight=False)
+        _console(stderr=True).print(f"Error: {error}", style="red", markup=False, highlight=False)
         sys.exit(2)
     except ModuleNotFoundError as error:  # PackageNotFoundError, too
         needed = f"rfm-recsys needs {error.name}; install it with: pip install 'rfm-recsys[evaluation]'"
-        Console(stderr=True).print(needed, style="red", markup=False, highlight=False)
+        _console(stderr=True).print(needed, style="red", markup=False, highlight=False)
         sys.exit(2)
+
+
+def _console(**options: Any) -> Console:
+    """Return a console that breaks lines on a terminal only: in a pipe or a file they are for other programs."""
+    console = Console(**options)
+    if not console.is_terminal:
+        console.width = 2**15
+    return console
 
 
 def _version(wanted: bool) -> None:
@@ -98,11 +106,12 @@ def fit(
     """Fit a model to a table of interactions, and write both to one file."""
     if factors != "full" and not factors.isdecimal():
         raise ParameterError(f"factors is {factors!r}; pass an integer of at least 1, or 'full'")
-    console = Console()
+    console = _console()
     with console.status("importing"):
         from rfm_recsys import LinRFM
         from rfm_recsys.datasets import read_interactions
-        from rfm_recsys.tables import TableModel, check_target
+        from rfm_recsys.serialization import check_target
+        from rfm_recsys.tables import TableModel
     check_target(model)
     recommender = LinRFM(
         None if factors == "full" else int(factors), regularization, alpha, iterations, power, item_norm, user_norm,
@@ -115,6 +124,8 @@ def fit(
     fitted = TableModel.fit(table, recommender, show_progress=sys.stderr.isatty(), checkpoint=kept)
     seconds = time.perf_counter() - begun
     fitted.save(model)
+    if kept is not None:
+        kept.unlink(missing_ok=True)  # only now: what if the disk is full
     size = f"{table.shape[0]:,} users, {table.shape[1]:,} items, {len(table.values):,} interactions"
     console.print(f"{size}: fitted in {seconds:.1f} s, written to {model}", markup=False, highlight=False)
 
@@ -144,9 +155,9 @@ def recommend(
     endings = (".parquet",) if everybody else (".csv", ".parquet")
     if output is not None and output.suffix not in endings:
         raise ParameterError(f"{output} cannot be written; pass --output with a {' or '.join(endings)} file")
-    console = Console()
+    console = _console()
     with console.status("importing"):
-        from rfm_recsys.tables import check_target
+        from rfm_recsys.serialization import check_target
     if output is not None:
         check_target(output)
     table_model = _table_model(model)
@@ -166,7 +177,7 @@ def recommend(
 def similar(model: ModelArgument, item: ItemOption, n: CountOption = 10) -> None:
     """Print the items that are most similar to one, by the cosine of their factors."""
     table_model = _table_model(model)
-    _show(Console(), table_model.similar(_typed(item, table_model.item_ids), n))
+    _show(_console(), table_model.similar(_typed(item, table_model.item_ids), n))
 
 
 @app.command()
@@ -180,13 +191,13 @@ def explain(
     table_model = _table_model(model)
     ids = _typed(user, table_model.user_ids), _typed(item, table_model.item_ids)
     score, shares = table_model.explain(*ids, n)
-    _show(Console(), shares, f"item {item} scores {score:.4f} for user {user}; the largest shares:")
+    _show(_console(), shares, f"item {item} scores {score:.4f} for user {user}; the largest shares:")
 
 
 def _table_model(path: Path) -> "TableModel":
     if not path.is_file():
         raise DataError(f"there is no file {path}; pass a model that rfm-recsys fit has written")
-    with Console().status(f"loading {path}"):
+    with _console().status(f"loading {path}"):
         from rfm_recsys.tables import TableModel
 
         return TableModel.load(path)
@@ -266,14 +277,16 @@ def compare(
     """
     state = output.with_name(f"{output.name}.unfinished")
     report = output.with_suffix(".html")
-    if output.suffix == ".html" or output.is_dir() or not os.access(output.absolute().parent, os.W_OK):
-        raise DataError(f"{output} cannot be written; pass --output with a .json file in a folder that exists")
-    console = Console()
+    if output.suffix == ".html":
+        raise ParameterError(f"{output} is the report's place; pass --output with a .json file")
+    console = _console()
     with console.status("importing"):
         from rfm_recsys.evaluation import CANDIDATES, parse_budget, read_protocol, write_json
         from rfm_recsys.evaluation import compare as run
         from rfm_recsys.evaluation.report import write_report
+        from rfm_recsys.serialization import check_target
 
+    check_target(output)
     chosen = [name.strip() for name in models.split(",")]
     for name in chosen:
         if name not in CANDIDATES:

@@ -123,17 +123,18 @@ class _Block:
     ----------
     confidence : csr_matrix, shape (users of the block, items)
         Signed confidences ``alpha * value``.
+    per_item : array, shape (items,)
+        Number of entries of each item.
     """
 
-    def __init__(self, confidence: csr_matrix) -> None:
+    def __init__(self, confidence: csr_matrix, per_item: Ints) -> None:
         self.n_users, self.n_items = confidence.shape
         self.indptr, self.indices, self.confidence = csr_arrays(confidence)
         self.dtype = self.confidence.dtype
         self.lapack = kernels.lapack_addresses(self.dtype)
         disliked = np.flatnonzero(self.confidence <= 0)
         disliking = np.searchsorted(self.indptr, disliked, side="right") - 1
-        self.item_counts: Ints = np.bincount(self.indices, minlength=self.n_items)
-        self.item_counts -= np.bincount(self.indices[disliked], minlength=self.n_items)
+        self.item_counts: Ints = per_item - np.bincount(self.indices[disliked], minlength=self.n_items)
         self.user_counts: Ints = np.diff(self.indptr) - np.bincount(disliking, minlength=self.n_users)
 
     def weigh(self, settings: Settings, mean_count: float) -> None:
@@ -152,9 +153,13 @@ class _Block:
 class UserBlock(_Block):
     """A block of users in the low-rank form: their rows of ``X = U F^T``, which is never formed."""
 
+    F: Floats
+    U: Floats
+    items_gram: Floats  # F^T D^2 F
+
     def __init__(self, confidence: csr_matrix) -> None:
-        super().__init__(confidence)
-        self.by_item = csr_arrays(confidence.T.tocsr())
+        self.by_item: tuple[Ints, Ints, Floats] = kernels.transpose(*csr_arrays(confidence), confidence.shape[1])
+        super().__init__(confidence, np.diff(self.by_item[0]))
 
     def agop_product(self, settings: Settings, scale: Floats, Q: Floats) -> Floats:
         """Return ``D X^T W X D Q`` for the X of round 1 and the diagonal of D, shape (items, b) like Q."""
@@ -173,14 +178,14 @@ class UserBlock(_Block):
         """Return ``U^T U`` and ``U^T W U``, shape (factors, factors)."""
         return gram(self.U, self.U), weighted_gram(self.U, self.root_weight)
 
-    def solve_items(self, T: Floats) -> tuple[Floats, Floats]:
-        """Solve every item for the users' features ``R = U T``; return V, shape (items, factors), and ``R^T W R``.
+    def solve_items(self, T: Floats) -> Floats:
+        """Solve every item for the users' features ``R = U T``; return V, shape (items, factors).
 
         U and F, which the next :meth:`solve` replaces, are given up for the memory.
         """
         features = multiply(self.U, T)
         del self.U, self.F
-        return solve_users(*self.by_item, features, self.lapack), weighted_gram(features, self.root_weight)
+        return solve_users(*self.by_item, features, self.lapack)
 
     def loss(self) -> float:
         """Return the training loss after :meth:`solve`: with ``S = F F^T`` the prior and the zeros add up to |u|^2."""
@@ -193,7 +198,7 @@ class FullUserBlock(_Block):
     """A block of users in the full form: their rows of ``X = A S + E``, with A sparse like the data."""
 
     def __init__(self, confidence: csr_matrix) -> None:
-        super().__init__(confidence)
+        super().__init__(confidence, np.bincount(confidence.indices, minlength=confidence.shape[1]))
         self.S: Floats | None = None
 
     def start(self, settings: Settings) -> None:
@@ -247,11 +252,10 @@ def low_rank_memory(shape: tuple[int, int], nnz: int, factors: int, itemsize: in
     entries = nnz * (2 * itemsize + 4)  # confidences, and confidences by item
     first = width * (n_users + 2 * n_items)  # round 1: the block, its product, and what is between them
     later = factors * max(2 * n_users + n_items, n_users + 2 * n_items)  # factors and features of one side at a time
-    counting = nnz * (itemsize + 8)
     sums = itemsize * width**2 * min(kernels.PARTIALS, max(n_users, n_items) // kernels.PARTIAL_ROWS + 1)
     solves = workers * itemsize * (int(kernels.gathered_rows(factors)) + factors) * factors
-    small = 48 * (width**2 + n_users + n_items)
-    return max(entries + itemsize * max(first, later), counting) + sums + solves + small
+    small = 48 * (width**2 + n_users + n_items) + 8 * kernels.TRANSPOSE_PARTS * n_items
+    return entries + itemsize * max(first, later) + sums + solves + small
 
 
 def full_memory(n_items: int) -> int:
@@ -264,21 +268,20 @@ def low_rank_rounds(
 ) -> Iterator[None]:
     """Run rounds of lin-RFM in its low-rank form; yield after each, which leaves its F and U in ``users``.
 
-    ``rounds`` counts from 0, and from more where ``users`` has the F and U of the rounds before already.
+    ``rounds`` counts from 0, and from more where ``users`` has the F, U and items_gram of the rounds before already.
     """
     scale, inverse_scale = _norms(users, settings)
     n_users, n_items = int(np.count_nonzero(users.user_counts)), int(np.count_nonzero(users.item_counts))
     if rounds.start == 0:
-        F = _spectral_factor(users, settings, factors, generator, scale, inverse_scale)
+        F, users.items_gram = _spectral_factor(users, settings, factors, generator, scale, inverse_scale)
         users.solve(F)
         del F
         yield
     for _ in range(max(rounds.start, 1), rounds.stop):
-        items_gram = weighted_gram(users.F, scale)
-        T = feature_map(*users.grams(), items_gram, n_users, settings.power, settings.penalty)
-        V, users_gram = users.solve_items(T)
+        T, users_gram = feature_map(*users.grams(), users.items_gram, n_users, settings.power, settings.penalty)
+        V = users.solve_items(T)
         V_grams = gram(V, V), weighted_gram(V, scale)
-        T = feature_map(*V_grams, users_gram, n_items, settings.power, settings.penalty)
+        T, users.items_gram = feature_map(*V_grams, users_gram, n_items, settings.power, settings.penalty)
         V = multiply(V, T)
         users.solve(V)
         yield
@@ -291,8 +294,8 @@ def _spectral_factor(
     generator: np.random.Generator,
     scale: Floats,
     inverse_scale: Floats,
-) -> Floats:
-    """Return the F of round 1, from the leading eigenvectors of the AGOP of its closed form."""
+) -> tuple[Floats, Floats]:
+    """Return the F of round 1, from the leading eigenvectors of the AGOP of its closed form, and ``F^T D^2 F``."""
     width = block_width(factors, (users.n_users, users.n_items))
     product = partial(users.agop_product, settings, scale)
     values, Z, T = top_eigenpairs(product, _random_block(generator, (users.n_items, width), users.dtype), PASSES)

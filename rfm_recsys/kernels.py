@@ -30,13 +30,17 @@ from numpy.typing import NDArray
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Ints: TypeAlias = NDArray[np.integer[Any]]
 
-BLOCK = 2**21  # entries of a dense matrix whose rows are gathered again and again: 8 MB, of the cache of all cores
+BLOCK = 2**22  # entries of a dense matrix whose rows are gathered again and again: 16 MB, of the cache of all cores
 TASKS = 256  # parallel tasks that rows are dealt out to: many, since rows differ in cost
+RUN = 16  # rows in turn that a task takes at a time
+AHEAD, LINES = 8, 8  # rows to fetch into the cache before they are needed, and how many cache lines of each
 FULL_TASKS = 16  # the same for the full form, where a task holds two matrices of the size of the longest row
 GATHERED = 2**20  # entries of F gathered at a time for the products with them: 4 MB, so that they stay in cache
+LONG = 64  # times as many rows as factors, that are more than can be gathered, are factorised: they are read once only
 RESIDUAL = 8  # eps of the right-hand side: conjugate gradients to rounding
 MOST_ITERATIONS = 50  # of conjugate gradients: about the cost of a factorisation
 PRODUCT_ROWS = 512  # rows of a dense product that one task owns
+TRANSPOSE_PARTS = 8  # of a transposition, as many entries in each
 PANEL, PANEL_ROWS = 128, 512  # of a symmetric product that are computed at a time, from the diagonal on
 PARTIAL_ROWS, PARTIALS = 2048, 64  # a sum over rows: at least so many rows in a partial sum, at most so many of them
 TOPK_USERS, TOPK_COLUMNS = 128, 2048  # scores that are held at a time: 1 MB, so that they stay in cache
@@ -108,6 +112,9 @@ def lapack_addresses(dtype: np.dtype[Any]) -> Ints:
 if numba.config.DISABLE_JIT:
     from scipy.linalg import lapack as _scipy_lapack
 
+    def _fetch(matrix: Floats, row: int) -> None:
+        """Do nothing: a row is there when it is needed."""
+
     def _add_gram(lapack: Ints, sign: float, rows: Floats, out: Floats) -> None:
         out += out.dtype.type(sign) * (rows.T @ rows)
 
@@ -144,6 +151,27 @@ else:
             return context.get_dummy_value()
 
         return types.void(address, arguments), build
+
+    @intrinsic
+    def _fetch_line(typing_context, address):  # type: ignore[no-untyped-def]
+        """Have the cache line at ``address`` fetched; nothing happens where there is none."""
+
+        def build(context, builder, signature, values):  # type: ignore[no-untyped-def]
+            pointer, flag = builder.inttoptr(values[0], ir.IntType(8).as_pointer()), ir.IntType(32)
+            function = ir.FunctionType(ir.VoidType(), [pointer.type, flag, flag, flag])
+            prefetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], function)
+            builder.call(prefetch, [pointer, flag(0), flag(3), flag(1)])  # to read, into all caches, data
+            return context.get_dummy_value()
+
+        return types.void(address), build
+
+    @njit(cache=CACHE)
+    def _fetch(matrix, row):  # type: ignore[no-untyped-def]
+        """Have the first ``LINES`` cache lines of a row fetched."""
+        width = matrix.shape[1] * matrix.itemsize
+        address = matrix.ctypes.data + np.int64(row) * width
+        for line in range(0, min(width, LINES * 64), 64):
+            _fetch_line(address + line)
 
     # The matrices below are symmetric or overwritten, so C order and Fortran order need no copy between them:
     # the lower triangle of Fortran's view is the upper triangle of NumPy's.
@@ -213,12 +241,6 @@ def _add_scaled(scale, x, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=CACHE, fastmath={"contract", "reassoc"})
-def _write_scaled(scale, x, out):  # type: ignore[no-untyped-def]
-    for k in range(out.shape[0]):
-        out[k] = scale * x[k]
-
-
-@njit(cache=CACHE, fastmath={"contract", "reassoc"})
 def _dot(x, y):  # type: ignore[no-untyped-def]
     total = x.dtype.type(0)
     for k in range(x.shape[0]):
@@ -235,6 +257,8 @@ def _add_rows(columns, values, Q, out):  # type: ignore[no-untyped-def]
     """Add the rows of Q at ``columns``, times ``values``, to ``out``."""
     fours = len(columns) // 4 * 4
     for j in range(0, fours, 4):  # four at a time: a quarter of the loads and stores of the sum
+        for ahead in range(j + AHEAD, min(j + AHEAD + 4, len(columns))):
+            _fetch(Q, columns[ahead])
         v0, v1, v2, v3 = values[j], values[j + 1], values[j + 2], values[j + 3]
         i0, i1 = np.uintp(columns[j]), np.uintp(columns[j + 1])
         i2, i3 = np.uintp(columns[j + 2]), np.uintp(columns[j + 3])
@@ -244,6 +268,12 @@ def _add_rows(columns, values, Q, out):  # type: ignore[no-untyped-def]
         column = np.uintp(columns[j])
         for k in range(len(out)):
             out[k] += values[j] * Q[column, k]
+
+
+@njit(cache=CACHE)
+def _run(n_rows):  # type: ignore[no-untyped-def]
+    """Return how many rows in turn, which lie side by side in memory, a task takes at a time; few of a few."""
+    return max(1, min(RUN, n_rows // (8 * TASKS)))
 
 
 @njit(cache=CACHE)
@@ -349,42 +379,56 @@ def _iterate(items, confidence, F, rows, work, u):  # type: ignore[no-untyped-de
 
 
 @njit(cache=CACHE)
+def _gather_scaled(sign, items, confidence, F, rows):  # type: ignore[no-untyped-def]
+    """Copy the rows of F with ``sign * (c - 1) > 0``, times the root of that, into ``rows``; return their number."""
+    n = 0
+    for j in range(len(items)):
+        weight = sign * (abs(confidence[j]) - 1)
+        if weight > 0:
+            item, root = np.uintp(items[j]), F.dtype.type(np.sqrt(weight))
+            for k in range(F.shape[1]):
+                rows[n, k] = root * F[item, k]
+            n += 1
+    return n
+
+
+@njit(cache=CACHE)
 def _factorise(items, confidence, F, lapack, rows, square, u):  # type: ignore[no-untyped-def]
-    """Solve for one user by a Cholesky factorisation, the right-hand side in ``u``; return LAPACK's status.
+    """Solve for one user by a Cholesky factorisation into ``u``; return LAPACK's status.
 
     In the items (dual, by Woodbury's identity) with fewer items than factors, none of them with a confidence below 1;
-    otherwise in the factors (primal).
+    otherwise in the factors (primal), reading F once.
     """
     n_items, n_factors = len(items), len(u)
+    u[:] = 0
     dual = n_items < n_factors
     for j in range(n_items):
         dual = dual and abs(confidence[j]) >= 1
     if dual:
-        G, A, z = rows[:n_items], square[: n_items * n_items].reshape(n_items, n_items), np.empty_like(u)[:n_items]
-        for j in range(n_items):
-            _write_scaled(np.sqrt(abs(confidence[j]) - 1), F[items[j]], G[j])
+        _add_rows(items, np.maximum(confidence, 0), F, u)
+        n = _gather_scaled(1.0, items, confidence, F, rows)
+        if n == 0:  # all confidences are 1
+            return np.int64(0)
+        G, A, z = rows[:n], square[: n * n].reshape(n, n), np.empty_like(u)[:n]
         np.dot(G, G.T, A)
-        for j in range(n_items):
+        for j in range(n):
             A[j, j] += 1
             z[j] = _dot(G[j], u)
         status = _solve_positive(lapack, A, z)
-        for j in range(n_items):
+        for j in range(n):
             _add_scaled(-z[j], G[j], u)
         return status
     A = square.reshape(n_factors, n_factors)
     A[:] = 0
     for k in range(n_factors):
         A[k, k] = 1
-    for sign in (1.0, -1.0):
-        n = 0
-        for j in range(n_items):
-            weight = sign * (abs(confidence[j]) - 1)
-            if weight > 0:
-                _write_scaled(np.sqrt(weight), F[items[j]], rows[n])
-                n += 1
-            if n == len(rows) or (j == n_items - 1 and n > 0):
+    for first in range(0, n_items, PANEL_ROWS):
+        some, c = items[first : first + PANEL_ROWS], confidence[first : first + PANEL_ROWS]
+        _add_rows(some, np.maximum(c, 0), F, u)
+        for sign in (1.0, -1.0):
+            n = _gather_scaled(sign, some, c, F, rows)
+            if n > 0:
                 _add_gram(lapack, sign, rows[:n], A)
-                n = 0
     return _solve_positive(lapack, A, u)
 
 
@@ -392,27 +436,32 @@ def _factorise(items, confidence, F, lapack, rows, square, u):  # type: ignore[n
 def solve_rows(indptr: Ints, indices: Ints, confidence: Floats, F: Floats, lapack: Ints, out: Floats) -> Ints:
     """Solve ``u = (I + F_O^T diag(c - 1) F_O)^-1 F_O^T (c p)`` for every user into ``out``, shape (users, factors).
 
-    By conjugate gradients, to rounding; by a Cholesky factorisation where they do not get there in
-    ``MOST_ITERATIONS``. Returns LAPACK's status, or ``NOT_FINITE``, shape (users,).
+    By conjugate gradients, to rounding; by a Cholesky factorisation for very long rows (``LONG``), and where they do
+    not get there in ``MOST_ITERATIONS``. Returns LAPACK's status, or ``NOT_FINITE``, shape (users,).
     """
     n_users, n_factors = out.shape
     status = np.zeros(n_users, dtype=np.int64)
+    run = _run(n_users)
     for task in prange(TASKS):
         rows = np.empty((gathered_rows(n_factors), n_factors), dtype=F.dtype)
         square = np.empty(n_factors * n_factors, dtype=F.dtype)
         work = np.empty((4, n_factors), dtype=F.dtype)
-        for user in range(task, n_users, TASKS):
-            items, c = indices[indptr[user] : indptr[user + 1]], confidence[indptr[user] : indptr[user + 1]]
-            u = out[user]
-            u[:] = 0
-            if len(items) == 0:
-                continue
-            _add_rows(items, np.maximum(c, 0), F, u)
-            _gather(items[: len(rows)], F, rows)
-            if not _iterate(items, c, F, rows, work, u):
-                status[user] = _factorise(items, c, F, lapack, rows, square, u)
-            if not np.isfinite(_dot(u, u)):
-                status[user] = NOT_FINITE
+        for start in range(task * run, n_users, TASKS * run):
+            for user in range(start, min(start + run, n_users)):
+                items, c = indices[indptr[user] : indptr[user + 1]], confidence[indptr[user] : indptr[user + 1]]
+                u = out[user]
+                u[:] = 0
+                if len(items) == 0:
+                    continue
+                solved = False
+                if len(items) <= len(rows) or len(rows) < LONG * n_factors:
+                    _add_rows(items, np.maximum(c, 0), F, u)
+                    _gather(items[: len(rows)], F, rows)
+                    solved = _iterate(items, c, F, rows, work, u)
+                if not solved:
+                    status[user] = _factorise(items, c, F, lapack, rows, square, u)
+                if not np.isfinite(_dot(u, u)):
+                    status[user] = NOT_FINITE
     return status
 
 
@@ -477,6 +526,34 @@ def solve_rows_full(
             if not np.isfinite(_dot(z[:n], z[:n])):
                 status[user] = NOT_FINITE
     return status
+
+
+@_parallel()
+def transpose(indptr: Ints, indices: Ints, values: Floats, n_columns: int) -> tuple[Ints, Ints, Floats]:
+    """Return the transpose of a CSR matrix, in the same form; its rows ascend, whether or not those given do."""
+    n_rows, nnz = len(indptr) - 1, indptr[-1]
+    bounds = np.empty(TRANSPOSE_PARTS + 1, dtype=np.int64)  # rows that a part begins with, as many entries in each
+    for part in range(TRANSPOSE_PARTS):
+        bounds[part] = np.searchsorted(indptr, nnz * part // TRANSPOSE_PARTS)
+    bounds[0], bounds[TRANSPOSE_PARTS] = 0, n_rows
+    places = np.zeros((TRANSPOSE_PARTS, n_columns), dtype=np.int64)  # entries of a column in a part, then where they go
+    for part in prange(TRANSPOSE_PARTS):
+        for j in range(indptr[bounds[part]], indptr[bounds[part + 1]]):
+            places[part, indices[j]] += 1
+    new_indptr = np.zeros(n_columns + 1, dtype=indptr.dtype)
+    total = 0
+    for column in range(n_columns):
+        for part in range(TRANSPOSE_PARTS):
+            total, places[part, column] = total + places[part, column], total
+        new_indptr[column + 1] = total
+    new_indices, new_values = np.empty(nnz, dtype=indices.dtype), np.empty(nnz, dtype=values.dtype)
+    for part in prange(TRANSPOSE_PARTS):
+        for row in range(bounds[part], bounds[part + 1]):
+            for j in range(indptr[row], indptr[row + 1]):
+                place = places[part, indices[j]]
+                places[part, indices[j]] = place + 1
+                new_indices[place], new_values[place] = row, values[j]
+    return new_indptr, new_indices, new_values
 
 
 @_parallel()
@@ -584,23 +661,24 @@ def first_product(
     they are needed, which takes less time than to read them, and no memory. The columns of a row ascend; so many of
     them are taken at a time, of all rows, that their rows of Q stay in cache.
     """
-    at_once = max(BLOCK // Q.shape[1], 1)
+    at_once, run = max(BLOCK // Q.shape[1], 1), _run(len(out))
     done = indptr[:-1].copy()
     for first in range(0, len(Q), at_once):
         for task in prange(TASKS):
-            for row in range(task, len(out), TASKS):
-                if first == 0:
-                    out[row] = 0
-                start, stop = done[row], done[row]
-                while stop < indptr[row + 1] and indices[stop] < first + at_once:
-                    stop += 1
-                if stop > start:
-                    values = np.empty(stop - start, dtype=Q.dtype)
-                    for j in range(start, stop):
-                        liked = max(confidence[j], 0)
-                        values[j - start] = row_scale[row] * column_scale[indices[j]] * (liked / (liked + penalty))
-                    _add_rows(indices[start:stop], values, Q, out[row])
-                    done[row] = stop
+            for begin in range(task * run, len(out), TASKS * run):
+                for row in range(begin, min(begin + run, len(out))):
+                    if first == 0:
+                        out[row] = 0
+                    start, stop = done[row], done[row]
+                    while stop < indptr[row + 1] and indices[stop] < first + at_once:
+                        stop += 1
+                    if stop > start:
+                        values = np.empty(stop - start, dtype=Q.dtype)
+                        for j in range(start, stop):
+                            liked = max(confidence[j], 0)
+                            values[j - start] = row_scale[row] * column_scale[indices[j]] * (liked / (liked + penalty))
+                        _add_rows(indices[start:stop], values, Q, out[row])
+                        done[row] = stop
 
 
 @_parallel()

@@ -7,7 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -174,7 +174,7 @@ class LinRFM:
             warnings.warn(parameter_warning(message), stacklevel=2)
 
     def __repr__(self) -> str:
-        return f"LinRFM({', '.join(f'{name}={getattr(self, name)!r}' for name in _PARAMETERS)})"
+        return f"LinRFM({', '.join(f'{name}={shown(getattr(self, name))}' for name in _PARAMETERS)})"
 
     def _check_parameters(self) -> tuple[Settings, np.dtype[Any]]:
         if self.factors is not None:
@@ -235,8 +235,9 @@ class LinRFM:
             Called after each round as ``callback(iteration, elapsed seconds, loss)``; the loss is None unless
             ``calculate_training_loss``.
         checkpoint : path
-            File to keep the last finished round in until the fit is done. Where it holds a round of the same fit, the
-            same interactions and parameters, the fit goes on from there, to the same bits.
+            File to keep the last finished round in. Where it holds a round of the same fit, the same interactions and
+            parameters, the fit goes on from there, to the same bits. It stays, so that nothing is lost until the model
+            is saved; remove it then.
 
         Raises
         ------
@@ -246,8 +247,8 @@ class LinRFM:
             A parameter out of bounds, ``user_items`` of a wrong type.
         InsufficientMemoryError
             For more users, items or factors than memory holds.
-        ModelFileError
-            ``checkpoint`` is a file of something else.
+        ModelFileError, OSError
+            ``checkpoint`` is a file of something else, or cannot be written.
         """
         settings, dtype = self._check_parameters()
         show_progress = check_flag("show_progress", show_progress)
@@ -303,8 +304,6 @@ class LinRFM:
             self.__dict__.update(item_factors=users.S, user_factors=coefficients)
         else:
             self.__dict__.update(item_factors=users.F, user_factors=users.U)
-        if kept is not None:
-            kept.remove()
         return self
 
     def _fingerprint(self, confidence: csr_matrix) -> str:
@@ -322,7 +321,8 @@ class LinRFM:
     def _confidence(user_items: csr_matrix, alpha: float) -> csr_matrix:
         with np.errstate(over="ignore"):
             confidence = user_items.data * user_items.dtype.type(alpha)
-        if not (np.isfinite(confidence) & (confidence != 0)).all():
+        lost = np.count_nonzero(confidence) < len(confidence)  # to zero, by rounding
+        if lost or not np.isfinite([confidence.min(initial=0), confidence.max(initial=0)]).all():
             raise DataError(
                 f"alpha * value is beyond {user_items.dtype} for alpha={alpha} and values up to "
                 f"{np.abs(user_items.data).max():g}; scale alpha or the values, or use dtype=np.float64"
@@ -463,7 +463,7 @@ class LinRFM:
         U, F = (np.require(factors, None, ["C", "W"]) for factors in (self.user_factors, self.item_factors))
         with self._threads():
             users_gram, active = gram(U, U), int(np.count_nonzero(U.any(axis=1)))
-            T = feature_map(users_gram, users_gram, gram(F, F), active, settings.power, settings.penalty)
+            T, _ = feature_map(users_gram, users_gram, gram(F, F), active, settings.power, settings.penalty)
             solved = solve_users(indptr, indices, confidence, multiply(U, T), kernels.lapack_addresses(U.dtype))
             factors = multiply(solved, T.T)
         return factors[0] if single else factors
@@ -812,7 +812,7 @@ class _Checkpoint:
             warnings.warn(parameter_warning(message), stacklevel=3)
             return 0
         if factors is not None:
-            shapes = {"F": (users.n_items, factors), "U": (users.n_users, factors)}
+            shapes = {"F": (users.n_items, factors), "U": (users.n_users, factors), "items_gram": (factors, factors)}
         else:
             entries = users.confidence.shape
             shapes = {"S": (users.n_items, users.n_items), "A": entries, "fitted": entries}
@@ -821,19 +821,15 @@ class _Checkpoint:
         }:
             raise ModelFileError(f"{os.fspath(self.path)} does not hold the parts of a round; remove it")
         if isinstance(users, UserBlock):
-            users.F, users.U = arrays["F"], arrays["U"]
+            users.F, users.U, users.items_gram = arrays["F"], arrays["U"], arrays["items_gram"]
         else:
             users.take(arrays["S"], arrays["A"], arrays["fitted"])
         return done
 
     def keep(self, users: UserBlock | FullUserBlock, done: int) -> None:
-        names = ("F", "U") if isinstance(users, UserBlock) else ("S", "A", "fitted")
+        names = ("F", "U", "items_gram") if isinstance(users, UserBlock) else ("S", "A", "fitted")
         header = {"fingerprint": self.fingerprint, "done": done}
         serialization.save(self.path, "checkpoint", header, {name: getattr(users, name) for name in names})
-
-    def remove(self) -> None:
-        with suppress(FileNotFoundError):
-            os.unlink(self.path)
 
 
 def _check_csr(U: csr_matrix) -> None:

@@ -27,7 +27,7 @@ PathOrFile = str | os.PathLike[str] | IO[bytes]
 
 
 def check_target(target: str | os.PathLike[str]) -> Path:
-    """Return a path to write to; raises ParameterError for what is none, FileNotFoundError where the folder is not."""
+    """Return the path of a file to write; raises ParameterError or OSError at once for one that cannot be written."""
     try:
         path = Path(target)
         named = bool(path.name) and b"\0" not in os.fsencode(path)
@@ -37,8 +37,13 @@ def check_target(target: str | os.PathLike[str]) -> Path:
         named = False
     if not named:
         raise ParameterError(f"{shown(target)} names no file; pass the path of a file to write")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "there is no such folder to write to; make it first", str(path.parent))
+    folder = path.parent
+    if not folder.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder to write to; make it first", str(folder))
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "this is a folder; pass the path of a file to write", str(path))
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, "this folder may not be written to; pass a file in another", str(folder))
     return path
 
 

@@ -1,10 +1,8 @@
 """A fitted LinRFM for tables: recommendations, similar items and explanations in the ids of the caller."""
 
 import json
-import os
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -14,10 +12,10 @@ from scipy.sparse import csr_matrix
 from tqdm.auto import tqdm
 
 from rfm_recsys import serialization
-from rfm_recsys.datasets.interactions import USUAL_NAMES, Interactions, _index, from_frame, read_interactions
+from rfm_recsys.datasets.interactions import Interactions, from_frame, positions, read_interactions, usual_columns
 from rfm_recsys.errors import DataError, ModelFileError, ParameterTypeError
 from rfm_recsys.model import LinRFM
-from rfm_recsys.validation import check_integer, check_interactions
+from rfm_recsys.validation import check_integer, check_interactions, shown
 
 KIND = "table model"
 ROWS = 2**17  # of recommendations at once, which bounds the memory of recommend_all
@@ -67,18 +65,22 @@ class TableModel:
         ------
         DataError
             An id that is neither an integer, a string nor a float, and all that a table is refused for.
+        ParameterTypeError
+            ``interactions`` or ``model`` are something else.
         """
         if isinstance(interactions, str | PathLike):
             interactions = read_interactions(interactions)
         elif isinstance(interactions, pd.DataFrame):
-            interactions = from_frame(interactions, **_usual_columns(interactions))  # type: ignore[arg-type]
+            interactions = from_frame(interactions, **usual_columns(interactions))  # type: ignore[arg-type]
         elif not isinstance(interactions, Interactions):
             raise ParameterTypeError(
                 f"interactions is a {type(interactions).__name__}; pass a DataFrame, a path, or Interactions"
             )
+        model = LinRFM() if model is None else model
+        if not isinstance(model, LinRFM):
+            raise ParameterTypeError(f"model is {shown(model)}; pass a LinRFM, as LinRFM(factors=64)")
         user_ids, item_ids = _plain(interactions.user_ids, "user"), _plain(interactions.item_ids, "item")
         user_items = interactions.to_csr()
-        model = LinRFM() if model is None else model
         model.fit(user_items, show_progress, checkpoint=checkpoint)
         return cls(model, user_items, user_ids, item_ids)
 
@@ -103,7 +105,7 @@ class TableModel:
         IdError
             A user that is not in the table.
         """
-        indices = np.arange(len(self.user_ids)) if users is None else _index(self.user_ids, users, "user")
+        indices = np.arange(len(self.user_ids)) if users is None else positions(self.user_ids, users, "user")
         rows, items, ranks, scores = self._best(indices, N, filter_already_liked_items)
         return pd.DataFrame(
             {"user_id": self.user_ids[rows], "item_id": self.item_ids[items], "rank": ranks, "score": scores}
@@ -121,12 +123,14 @@ class TableModel:
         Raises
         ------
         DataError
-            The file cannot be written, or the ids are of several types, which a Parquet column cannot hold.
+            The ids are of several types, which a Parquet column cannot hold.
+        OSError
+            The file cannot be written.
         """
         import pyarrow as pa
         from pyarrow.parquet import ParquetWriter
 
-        check_target(path)
+        serialization.check_target(path)
         try:
             user_ids, item_ids = pa.array(self.user_ids.to_numpy()), pa.array(self.item_ids.to_numpy())
         except pa.ArrowException as error:
@@ -213,9 +217,10 @@ class TableModel:
             user_items = csr_matrix(parts, shape=(len(user_ids), len(item_ids)))
             user_items = check_interactions(user_items, np.dtype(np.float32))
             model = LinRFM.from_arrays(parameters, arrays)
-            if model._require_fit() != user_items.shape:
-                raise ValueError(f"factors for {model._require_fit()} and ids for {user_items.shape} users and items")
-        except (KeyError, TypeError, ValueError) as error:
+            shape = model.user_factors.shape[0], model.item_factors.shape[0]
+            if shape != user_items.shape:
+                raise ValueError(f"factors for {shape} and ids for {user_items.shape} users and items")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"{fileobj_or_path} holds no {KIND} ({error}); save it again") from error
         return cls(model, user_items, user_ids, item_ids)
 
@@ -239,16 +244,10 @@ def _kept(scores: NDArray[Any]) -> NDArray[np.bool_]:
     return kept
 
 
-def _usual_columns(frame: pd.DataFrame) -> dict[str, str]:
-    """Return the columns by their roles, as far as they have usual names."""
-    found = {role: [name for name in usual if name in frame.columns] for role, usual in USUAL_NAMES.items()}
-    return {role: names[0] for role, names in found.items() if names}
-
-
 def _single(known: "pd.Index[Any]", wanted: Any, what: str) -> int:
     if pd.api.types.is_list_like(wanted):
         raise ParameterTypeError(f"{what} is {wanted!r}; pass one id")
-    return int(_index(known, wanted, what)[0])
+    return int(positions(known, wanted, what)[0])
 
 
 def _is_integer(ids: "pd.Index[Any]") -> bool:
@@ -281,10 +280,3 @@ def _loaded_ids(arrays: dict[str, NDArray[Any]], what: str) -> "pd.Index[Any]":
     else:
         ids = pd.Index(json.loads(arrays.pop(f"{what}_ids_json").tobytes()), dtype=object)
     return _plain(ids, what)
-
-
-def check_target(path: str | PathLike[str]) -> None:
-    """Raise DataError where a file cannot be written: at once, rather than after the work."""
-    target = Path(path).absolute()
-    if target.is_dir() or not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
-        raise DataError(f"{path} cannot be written; pass the path of a file in a folder that exists and may be written")

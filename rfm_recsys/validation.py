@@ -223,7 +223,8 @@ def check_parts(indptr: NDArray[Any], indices: NDArray[Any], n_values: int, shap
 
 def _canonical(matrix: csr_matrix, dtype: np.dtype[Any], what: tuple[str, str]) -> csr_matrix:
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows the dtype is reported as not finite
-        matrix = csr_matrix((matrix.data.astype(dtype), matrix.indices, matrix.indptr), shape=matrix.shape)
+        data = matrix.data.astype(dtype, copy=False)
+        matrix = csr_matrix((data, matrix.indices, matrix.indptr), shape=matrix.shape)
         finite = np.isfinite(matrix.data)
         if finite.all() and not matrix.has_canonical_format:
             matrix = matrix.copy()

@@ -49,6 +49,14 @@ def solve_rows_full(weight: csr_matrix, rhs: Floats, S: Floats) -> tuple[Floats,
     return a, fitted
 
 
+def transpose(matrix: Floats) -> tuple[list[int], list[int], list[float]]:
+    """Return indptr, indices and values of the transpose, column by column."""
+    columns = [[(row, value) for row, value in enumerate(column) if value != 0] for column in matrix.T]
+    entries = [entry for column in columns for entry in column]
+    ends = [sum(len(column) for column in columns[:n]) for n in range(len(columns) + 1)]
+    return ends, [row for row, _ in entries], [value for _, value in entries]
+
+
 def residuals(confidence: csr_matrix, U: Floats, F: Floats) -> Floats:
     """Return target minus score, entry by entry in the order in which the matrix stores them."""
     users = np.repeat(np.arange(confidence.shape[0]), np.diff(confidence.indptr))
@@ -206,62 +214,6 @@ def soft_impute(Y: Floats, observed: NDArray[np.bool_], penalty: float, steps: i
     return X
 
 
-def solve_rows_shifted(observed: csr_matrix, shift: Floats, K: Floats) -> tuple[Floats, Floats]:
-    """Return ``a = (K_OO + shift I)^-1 y`` and ``K_OO a`` for each row, one after the other, shape (nnz,)."""
-    a, fitted = np.zeros(observed.nnz), np.zeros(observed.nnz)
-    for row in range(observed.shape[0]):
-        entries = slice(observed.indptr[row], observed.indptr[row + 1])
-        K_OO = K[np.ix_(observed.indices[entries], observed.indices[entries])]
-        a[entries] = np.linalg.solve(K_OO + shift[row] * np.eye(len(K_OO)), observed.data[entries])
-        fitted[entries] = K_OO @ a[entries]
-    return a, fitted
-
-
-def sampled_product(observed: csr_matrix, A: Floats, B: Floats) -> Floats:
-    """Return ``A_i . B_j``, entry by entry in the order in which the matrix stores them."""
-    rows = np.repeat(np.arange(observed.shape[0]), np.diff(observed.indptr))
-    return np.array([sum(A[i] * B[j]) for i, j in zip(rows, observed.indices, strict=True)])
-
-
-def sampled_gram(observed: csr_matrix, A: Floats, B: Floats, r: int) -> Floats:
-    """Return ``P(A B^T) C``, P being the projection on the observed entries and C the last r columns of B."""
-    mask = csr_matrix((np.ones(observed.nnz), observed.indices, observed.indptr), shape=observed.shape).toarray()
-    product: Floats = (mask * (A @ B.T)) @ B[:, B.shape[1] - r :]
-    return product
-
-
-def matrix_irls(Y: Floats, observed: NDArray[np.bool_], p: float, smoothing: Sequence[float]) -> Iterator[Floats]:
-    """Minimise ``tr(X (X_before^T X_before + eps^2 I)^(p/2 - 1) X^T)`` subject to the observed entries of Y.
-
-    Mohan and Fazel 2012, once for each eps; the first, before any eps, has all weights 1. With ``x = z root`` a row is
-    the least z that agrees with its observed entries.
-    """
-    X: Floats = np.where(observed, Y, 0.0)
-    yield X
-    for eps in smoothing:
-        _, s, Vt = np.linalg.svd(X)
-        s = np.append(s, np.zeros(len(Vt) - len(s)))
-        root = Vt.T @ np.diag((s**2 + eps**2) ** (1 / 2 - p / 4)) @ Vt / (s.max() ** 2 + eps**2) ** (1 / 2 - p / 4)
-        X = np.array([np.linalg.lstsq(root[o], y[o], rcond=None)[0] @ root for y, o in zip(Y, observed, strict=True)])
-        yield X
-
-
-def two_sided_completion(
-    Y: Floats, observed: NDArray[np.bool_], triplets: tuple[Floats, Floats, Floats], rest: float, penalty: float
-) -> Floats:
-    """Return ``X = K_L A K_R``, A at the observed entries only, with ``X + penalty A = Y`` there.
-
-    ``K_L = U diag(w) U^T + rest (I - U U^T)``, and K_R likewise with V, for the ``triplets`` U, w, V.
-    """
-    U, w, V = triplets
-    K_L, K_R = (B @ np.diag(w) @ B.T + rest * (np.eye(len(B)) - B @ B.T) for B in (U, V))
-    kron = np.kron(K_L, K_R)
-    o = observed.ravel()
-    a = np.linalg.solve(kron[np.ix_(o, o)] + penalty * np.eye(o.sum()), Y.ravel()[o])
-    X: Floats = (kron[:, o] @ a).reshape(Y.shape)
-    return X
-
-
 def posterior_row(
     y: Floats, others: Sequence[tuple[Floats, Floats]], m: Floats, covariance: Floats, noise: float
 ) -> tuple[Floats, Floats, float]:
@@ -354,3 +306,59 @@ def ratings_rounds(
     means = np.array([[rating_mean(w, x) for x, _ in posterior[1]] for w, _ in posterior[0]])
     variances = np.array([[rating_variance(w, S, x, T) for x, T in posterior[1]] for w, S in posterior[0]])
     return means, variances, used
+
+
+def solve_rows_shifted(observed: csr_matrix, shift: Floats, K: Floats) -> tuple[Floats, Floats]:
+    """Return ``a = (K_OO + shift I)^-1 y`` and ``K_OO a`` for each row, one after the other, shape (nnz,)."""
+    a, fitted = np.zeros(observed.nnz), np.zeros(observed.nnz)
+    for row in range(observed.shape[0]):
+        entries = slice(observed.indptr[row], observed.indptr[row + 1])
+        K_OO = K[np.ix_(observed.indices[entries], observed.indices[entries])]
+        a[entries] = np.linalg.solve(K_OO + shift[row] * np.eye(len(K_OO)), observed.data[entries])
+        fitted[entries] = K_OO @ a[entries]
+    return a, fitted
+
+
+def sampled_product(observed: csr_matrix, A: Floats, B: Floats) -> Floats:
+    """Return ``A_i . B_j``, entry by entry in the order in which the matrix stores them."""
+    rows = np.repeat(np.arange(observed.shape[0]), np.diff(observed.indptr))
+    return np.array([sum(A[i] * B[j]) for i, j in zip(rows, observed.indices, strict=True)])
+
+
+def sampled_gram(observed: csr_matrix, A: Floats, B: Floats, r: int) -> Floats:
+    """Return ``P(A B^T) C``, P being the projection on the observed entries and C the last r columns of B."""
+    mask = csr_matrix((np.ones(observed.nnz), observed.indices, observed.indptr), shape=observed.shape).toarray()
+    product: Floats = (mask * (A @ B.T)) @ B[:, B.shape[1] - r :]
+    return product
+
+
+def matrix_irls(Y: Floats, observed: NDArray[np.bool_], p: float, smoothing: Sequence[float]) -> Iterator[Floats]:
+    """Minimise ``tr(X (X_before^T X_before + eps^2 I)^(p/2 - 1) X^T)`` subject to the observed entries of Y.
+
+    Mohan and Fazel 2012, once for each eps; the first, before any eps, has all weights 1. With ``x = z root`` a row is
+    the least z that agrees with its observed entries.
+    """
+    X: Floats = np.where(observed, Y, 0.0)
+    yield X
+    for eps in smoothing:
+        _, s, Vt = np.linalg.svd(X)
+        s = np.append(s, np.zeros(len(Vt) - len(s)))
+        root = Vt.T @ np.diag((s**2 + eps**2) ** (1 / 2 - p / 4)) @ Vt / (s.max() ** 2 + eps**2) ** (1 / 2 - p / 4)
+        X = np.array([np.linalg.lstsq(root[o], y[o], rcond=None)[0] @ root for y, o in zip(Y, observed, strict=True)])
+        yield X
+
+
+def two_sided_completion(
+    Y: Floats, observed: NDArray[np.bool_], triplets: tuple[Floats, Floats, Floats], rest: float, penalty: float
+) -> Floats:
+    """Return ``X = K_L A K_R``, A at the observed entries only, with ``X + penalty A = Y`` there.
+
+    ``K_L = U diag(w) U^T + rest (I - U U^T)``, and K_R likewise with V, for the ``triplets`` U, w, V.
+    """
+    U, w, V = triplets
+    K_L, K_R = (B @ np.diag(w) @ B.T + rest * (np.eye(len(B)) - B @ B.T) for B in (U, V))
+    kron = np.kron(K_L, K_R)
+    o = observed.ravel()
+    a = np.linalg.solve(kron[np.ix_(o, o)] + penalty * np.eye(o.sum()), Y.ravel()[o])
+    X: Floats = (kron[:, o] @ a).reshape(Y.shape)
+    return X

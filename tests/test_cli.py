@@ -1,15 +1,17 @@
 """The command line, as somebody types it."""
 
+import errno
 import inspect
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
-from rfm_recsys import LinRFM, __version__, cli
+from rfm_recsys import LinRFM, __version__, cli, completion, model
 from rfm_recsys.datasets import synthetic_movielens
 from rfm_recsys.evaluation import CANDIDATES
 from rfm_recsys.tables import TableModel
@@ -107,8 +109,8 @@ def test_the_version() -> None:
         (["--models", "LinRFM,SVD"], "there is no model 'SVD'"),
         (["--tune", "--budget", "none"], "budget is 'none'"),
         (["--budget", "10"], "pass --tune, too"),
-        (["--output", "no-such-folder/out.json"], "cannot be written"),
-        (["--output", "out.html"], "cannot be written"),
+        (["--output", "no-such-folder/out.json"], "no such folder"),
+        (["--output", "out.html"], "pass --output with a .json file"),
         (["--protocol", "gowalla-lightgcn", "--dataset", "synthetic"], "split already"),
         (["--dataset", "broken.csv"], "line 3"),
     ],
@@ -210,6 +212,36 @@ def test_a_foreign_file_in_the_place_of_the_checkpoint_is_refused_or_left_alone(
     assert (tmp_path / "model.rfm.checkpoint").read_text() == "mine"
 
 
+def test_a_full_disk_costs_no_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "table.csv").write_text("user_id,item_id\nann,x\nann,y\nbob,x\n")
+    rounds = []
+
+    def counted(*arguments: Any) -> Any:
+        rounds.append(len(arguments[3]))
+        return completion.low_rank_rounds(*arguments)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(model, "low_rank_rounds", counted)
+    with monkeypatch.context() as while_full:
+        while_full.setattr(TableModel, "save", full)
+        with pytest.raises(OSError, match="No space"):
+            cli.fit(tmp_path / "table.csv", tmp_path / "model.rfm")
+    cli.fit(tmp_path / "table.csv", tmp_path / "model.rfm")
+    assert rounds == [2, 0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.rfm", "table.csv"]
+
+
+def test_a_line_is_not_broken_where_it_is_not_read_on_a_terminal(tmp_path: Path) -> None:
+    long = 30 * "long "
+    (tmp_path / "table.csv").write_text(f"user_id,item_id\nann,{long}x\nann,{long}y\nbob,{long}x\n")
+    assert run(tmp_path, "fit", "table.csv").returncode == 0
+    assert f"  {long}y  " in run(tmp_path, "recommend", "model.rfm", "--user", "bob").stdout
+    refused = run(tmp_path, "recommend", "model.rfm", "--user", long)
+    assert len(refused.stderr.splitlines()) == 1
+
+
 def test_a_user_who_has_everything_is_told_so(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("user_id,item_id\nann,x\nann,y\nbob,x\n")
     assert run(tmp_path, "fit", "table.csv").returncode == 0
@@ -230,7 +262,7 @@ def test_the_options_of_fit_are_those_of_the_model_and_so_are_their_defaults() -
     ("arguments", "message"),
     [
         (["fit", "no-such-file.csv"], "there is no file no-such-file.csv"),
-        (["fit", "{bought}", "--model", "no-such-folder/shop.rfm"], "cannot be written"),
+        (["fit", "{bought}", "--model", "no-such-folder/shop.rfm"], "no such folder"),
         (["fit", "{bought}"], "name those of the users and items"),
         (["fit", "{bought}", "--user", "customer", "--item", "thing"], "'thing' stands 0 times"),
         (["fit", "{bought}", "--factors", "many"], "factors is 'many'"),
@@ -242,7 +274,7 @@ def test_the_options_of_fit_are_those_of_the_model_and_so_are_their_defaults() -
         (["recommend", "{model}", "--all"], "pass --output with a .parquet file"),
         (["recommend", "{model}", "--all", "--output", "all.csv"], "pass --output with a .parquet file"),
         (["recommend", "{model}", "--user", "1042", "--output", "a.txt"], "with a .csv or .parquet file"),
-        (["recommend", "{model}", "--all", "--output", "no-such-folder/all.parquet"], "cannot be written"),
+        (["recommend", "{model}", "--all", "--output", "no-such-folder/all.parquet"], "no such folder"),
         (["recommend", "{model}", "--user", "1042", "--user", "9"], "user id '9' is not among the 60 known ones"),
         (["explain", "{model}", "--user", "1042", "--item", "42"], "item id '42' is not among the 40 known ones"),
         (["similar", "{model}", "--item", "A"], "item id 'A' is not among"),

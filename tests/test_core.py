@@ -509,6 +509,12 @@ def test_factors_set_by_hand_rank() -> None:
     np.testing.assert_array_equal(model.recommend(1, None, filter_already_liked_items=False, N=3)[0], [0, 1, 2])
 
 
+def test_a_model_with_any_flag_can_be_shown() -> None:
+    assert repr(LinRFM(8)).startswith("LinRFM(factors=8, regularization=4.0, ")
+    endless: Any = 10**5000  # of more digits than Python prints
+    assert "use_cg=of type int" in repr(LinRFM(use_cg=endless))
+
+
 def test_parameters_are_set_by_name_or_not_at_all() -> None:
     model = LinRFM(8)
     assert LinRFM(**model.get_params()).get_params() == model.get_params()
@@ -536,7 +542,7 @@ def test_a_fit_resumes_from_its_checkpoint_to_the_same_bits(factors: int | None,
         assert model.item_factors is None
         model.fit(data, show_progress=False, callback=lambda i, *_: seen.append(i), checkpoint=path)  # noqa: B023
         assert seen == list(range(last + 1, 5))
-        assert not path.exists()
+        path.unlink()
         assert_same_bits(model, whole)
 
 

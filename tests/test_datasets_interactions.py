@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rfm_recsys.datasets import from_frame, read_interactions, read_lightgcn
-from rfm_recsys.errors import DataError, IdError, ParameterError
+from rfm_recsys.errors import DataError, IdError, ParameterError, ParameterTypeError
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -48,6 +48,11 @@ def test_ids_are_ordered_and_map_there_and_back(ids: list[Any], expected: list[A
     assert set(pairs) == set(zip(ids, ids[::-1], strict=True))
 
 
+def test_the_ending_of_a_file_may_be_in_capitals(tmp_path: Path) -> None:
+    frame(("ann", 5)).to_parquet(tmp_path / "TABLE.PARQUET")
+    assert read_interactions(tmp_path / "TABLE.PARQUET").user_ids.tolist() == ["ann"]
+
+
 def test_a_single_id_is_mapped_and_an_unknown_one_refused() -> None:
     data = from_frame(frame(("ann", 5), ("bob", 9)))
     assert data.user_index("bob") == [1]
@@ -56,6 +61,11 @@ def test_a_single_id_is_mapped_and_an_unknown_one_refused() -> None:
         data.user_index(["ann", "eve"])
     with pytest.raises(IdError, match="item id 7 is not among"):
         data.item_index(np.array([5, 7]))
+    with pytest.raises(IdError, match=r"item id '5' .* which begin with \[5\]; leave it out, or pass it in their type"):
+        data.item_index("5")
+    for wrong in ([[5, 9]], np.array(5), pd.DataFrame({"item_id": [5]})):
+        with pytest.raises(ParameterTypeError, match="item ids are no list of ids"):
+            data.item_index(wrong)
 
 
 def test_the_matrix_holds_every_value_once_with_sorted_indices() -> None:
@@ -222,6 +232,7 @@ def test_ids_in_a_csv_are_integers_only_when_all_are_written_so(
         ("user,item\n", "no rows"),
         ("user,rating\n1,2\n", r"has the columns \['user', 'rating'\]; name those of the users and items"),
         ("user,item,rating\n1,2,3\n1,2,3,4\n", "in line 3, saw 4; mend or remove the line"),
+        ("user,item\n1,2,3\n1,2,3\n", "cannot be read: Length of header or names does not match"),
         ("user,item,rating\n1,2,3\n\n1,2\n", "line 4 has nan in column 'rating'"),
         ("user,item,rating\n1,2,3\n\n4,5,six\n", "line 4 has 'six' in column 'rating'"),
         ("user,item,rating\n1,2,inf\n", "line 2 has 'inf' in column 'rating'"),

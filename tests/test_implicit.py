@@ -118,6 +118,14 @@ def test_a_batch_is_its_users_one_by_one(board: LinRFM, filter_liked: bool) -> N
         np.testing.assert_array_equal(one_ids[:certain], ids[user, :certain])
 
 
+@pytest.mark.parametrize("parameters", BOARDS.values(), ids=BOARDS)
+def test_scores_descend_along_every_list(parameters: dict[str, Any]) -> None:
+    data = csr_matrix(random_array((100, 200), density=0.05, rng=np.random.default_rng(10), format="csr"))
+    model = LinRFM(**parameters).fit(data, show_progress=False)
+    _, scores = model.recommend(np.arange(100), data)
+    assert (np.diff(scores) <= 0).all()
+
+
 def test_filter_items_leaves_an_item_out_of_every_list(board: LinRFM) -> None:
     for users in (0, [2, 3, 4]):
         ids, _ = board.recommend(users, checkerboard()[users], N=10, filter_items=[0])
@@ -269,6 +277,8 @@ def test_a_copy_and_a_pickle_are_the_model(board: LinRFM, duplicate: Callable[[L
         assert vars(twin).keys() == vars(model).keys()
         if model is board:
             assert_same_state(twin, model)
+            one, two = (copied.recommend(USERS, checkerboard(), recalculate_user=True) for copied in (model, twin))
+            assert_same([*one], [*two])
         assert_same_state(twin.fit(checkerboard(), show_progress=False), twin)
 
 

@@ -27,6 +27,7 @@ from rfm_recsys.completion import csr_arrays, threads
 from rfm_recsys.kernels import (
     BLOCK,
     GATHERED,
+    LONG,
     NOT_FINITE,
     PANEL,
     PARTIAL_ROWS,
@@ -203,6 +204,14 @@ def test_solve_rows_gathers_long_rows_in_parts(n_items: int, last: float) -> Non
     assert_close(u, twin[0])
 
 
+@pytest.mark.parametrize("least", [1.5, 0.1])
+def test_solve_rows_factorises_rows_that_are_long_for_their_factors(least: float) -> None:
+    n_items = GATHERED // 100 + 1
+    assert n_items > LONG * 100
+    confidence, F = row(n_items, least, 9), factor(n_items, 100)
+    assert_close(solve_rows(confidence, F), naive.solve_rows(confidence, F))
+
+
 def test_solve_rows_gathers_in_parts_what_weighs_less_than_an_unobserved_entry() -> None:
     values = np.random.default_rng(2).uniform(0.1, 2, size=(1, 2 * GATHER_ROWS + 3))
     confidence, F = csr_matrix(values), factor(2 * GATHER_ROWS + 3, FACTORS)
@@ -296,6 +305,20 @@ def test_solve_rows_full_solves_plain_ridge_regression() -> None:
 
 
 # --- sparse and dense products ---
+
+
+@given(sparse_matrices())
+@FEW
+def test_transpose(matrix: csr_matrix) -> None:
+    indptr, indices, values = kernels.transpose(*csr_arrays(matrix), matrix.shape[1])
+    twin = naive.transpose(matrix.toarray())
+    assert ([*indptr], [*indices], [*values]) == twin
+
+
+def test_transpose_of_more_rows_than_parts() -> None:
+    matrix = sparse(300, 7, 0.3)
+    indptr, indices, values = kernels.transpose(*csr_arrays(matrix), 7)
+    assert ([*indptr], [*indices], [*values]) == naive.transpose(matrix.toarray())
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -611,7 +634,8 @@ def test_low_rank_factor(dtype: Any, power: float, rank: int, missing: int) -> N
     values, vectors = (part[..., ::-1][..., :rank] for part in np.linalg.eigh(gram(12, 20, D)))
     given_vectors, given_scale = np.ascontiguousarray(vectors, dtype=dtype), inverse_D.astype(dtype)
     mixed, unmixing = mix(given_vectors)
-    F = low_rank_factor(values, mixed, unmixing, given_scale, power, 3.0, rank + 2)
+    F, scaled_gram = low_rank_factor(values, mixed, unmixing, given_scale, power, 3.0, rank + 2)
+    assert_close(scaled_gram, F.T @ np.diag(D**2) @ F, dtype)
     assert_close(F @ F.T, naive.low_rank_smoother(values, vectors, inverse_D, power, 3.0), dtype)
     assert F.shape == (12, rank + 2)
     assert not F[:, rank:].any()
@@ -624,7 +648,10 @@ def mix(vectors: Floats) -> tuple[Floats, Floats]:
 
 
 def map_of(A: Floats, B: Floats, D: Floats, root_w: Floats, power: float) -> Floats:
-    return feature_map(A.T @ A, weighted_gram(A, D), weighted_gram(B, root_w), int(np.count_nonzero(D)), power, 3.0)
+    grams = A.T @ A, weighted_gram(A, D), weighted_gram(B, root_w)
+    T, scaled_gram = feature_map(*grams, int(np.count_nonzero(D)), power, 3.0)
+    assert_close(scaled_gram, T.T @ A.T @ np.diag(D**2) @ A @ T, scaled_gram.dtype.type)
+    return T
 
 
 def sides(rows: int, missing: int, seed: int = 15) -> tuple[Floats, Floats, Floats, Floats, Floats]:

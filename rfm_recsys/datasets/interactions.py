@@ -1,6 +1,7 @@
 """Interaction tables: ids of any type mapped to indices and back, from a DataFrame, CSV, Parquet or LightGCN's text."""
 
 import hashlib
+import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from rfm_recsys.errors import DataError, IdError, ParameterError
+from rfm_recsys.errors import DataError, IdError, ParameterError, ParameterTypeError
 
 Duplicates = Literal["last", "sum", "error"]
 
@@ -74,11 +75,11 @@ class Interactions:
 
     def user_index(self, ids: Any) -> NDArray[np.intp]:
         """Return the indices of user ids, shape (n,); raises IdError for an unknown one."""
-        return _index(self.user_ids, ids, "user")
+        return positions(self.user_ids, ids, "user")
 
     def item_index(self, ids: Any) -> NDArray[np.intp]:
         """Return the indices of item ids, shape (n,); raises IdError for an unknown one."""
-        return _index(self.item_ids, ids, "item")
+        return positions(self.item_ids, ids, "item")
 
     def content_hash(self) -> str:
         """Return a SHA-256 over indices, values and timestamps in a fixed byte order: the same data, the same hash."""
@@ -90,12 +91,19 @@ class Interactions:
         return digest.hexdigest()
 
 
-def _index(known: "pd.Index[Any]", ids: Any, what: str) -> NDArray[np.intp]:
-    wanted = pd.Index(ids if pd.api.types.is_list_like(ids) else [ids], tupleize_cols=False)
-    indices = known.get_indexer(wanted).astype(np.intp)
+def positions(known: "pd.Index[Any]", ids: Any, what: str) -> NDArray[np.intp]:
+    """Return where an id, or ids, stand among the known ones, shape (n,); raises IdError for one that does not."""
+    try:
+        wanted = pd.Index(ids if pd.api.types.is_list_like(ids) else [ids], tupleize_cols=False)
+        indices = known.get_indexer(wanted).astype(np.intp)
+    except (TypeError, ValueError) as error:  # of a table, or a list of lists
+        raise ParameterTypeError(f"{what} ids are no list of ids ({error}); pass one id, or a list of them") from error
     unknown = wanted[indices < 0].tolist()
     if unknown:
-        raise IdError(f"{what} id {unknown[0]!r} is not among the {len(known)} known ones; leave it out")
+        raise IdError(
+            f"{what} id {unknown[0]!r} is not among the {len(known)} known ones, which begin with "
+            f"{known[:1].tolist()}; leave it out, or pass it in their type"
+        )
     return indices
 
 
@@ -166,6 +174,12 @@ def from_frame(
     return Interactions(users, items, values.astype(np.float32), kept_times, user_ids, item_ids)
 
 
+def usual_columns(frame: pd.DataFrame) -> dict[str, str]:
+    """Return the columns by their roles (user, item, value, timestamp), as far as they have usual names."""
+    found = {role: [name for name in usual if name in frame.columns] for role, usual in USUAL_NAMES.items()}
+    return {role: names[0] for role, names in found.items() if names}
+
+
 def _codes(ids: "pd.Series[Any]") -> tuple[NDArray[np.intp], "pd.Index[Any]"]:
     _refuse(ids, ids.isna(), "an id")
     try:
@@ -225,41 +239,43 @@ def read_interactions(
     path = Path(path)
     if not path.is_file():
         raise DataError(f"there is no file {path}; pass the path of a CSV or Parquet file")
+    is_parquet = path.suffix.lower() == ".parquet"
     try:
-        if path.suffix == ".parquet":
+        if is_parquet:
             frame = pd.read_parquet(path)
         else:
             separator = "\t" if ".tsv" in path.suffixes else ","
-            frame = pd.read_csv(
-                path,
-                sep=separator,
-                dtype=str,
-                index_col=False,
-                na_values=[""],
-                keep_default_na=False,
-                skip_blank_lines=False,
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", pd.errors.ParserWarning)  # of more fields than columns, which it drops
+                frame = pd.read_csv(
+                    path,
+                    sep=separator,
+                    dtype=str,
+                    index_col=False,
+                    na_values=[""],
+                    keep_default_na=False,
+                    skip_blank_lines=False,
+                )
             frame.index = pd.RangeIndex(2, len(frame) + 2, name="line")  # the header is line 1
             frame = frame.dropna(how="all")  # blank lines, which count but say nothing
-    except (ValueError, OSError, EOFError, zlib.error) as error:  # pandas' and Arrow's parser errors are ValueErrors
+    # pandas' and Arrow's parser errors are ValueErrors
+    except (ValueError, OSError, EOFError, zlib.error, pd.errors.ParserWarning) as error:
         reason = str(error).strip()
         raise DataError(
             f"{path} cannot be read: {reason}; mend or remove the line, or export the file again"
         ) from error
-    columns = {"user": user, "item": item, "value": value, "timestamp": timestamp}
-    for role, usual in USUAL_NAMES.items():
-        if columns[role] is None:
-            columns[role] = next((name for name in usual if name in frame.columns), None)
-    if columns["user"] is None or columns["item"] is None:
+    named = {"user": user, "item": item, "value": value, "timestamp": timestamp}
+    columns = usual_columns(frame) | {role: name for role, name in named.items() if name is not None}
+    if not {"user", "item"} <= columns.keys():
         raise DataError(
             f"{path} has the columns {[*frame.columns]}; name those of the users and items (user=, "
             "item=), or rename them to user_id and item_id"
         )
-    if path.suffix != ".parquet":
+    if not is_parquet:
         for column in {columns["user"], columns["item"]} & {*frame.columns}:
             frame[column] = _integers(frame[column])
     try:
-        return from_frame(frame, duplicates=duplicates, **columns)  # type: ignore[arg-type]
+        return from_frame(frame, duplicates=duplicates, **columns)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 
