@@ -98,7 +98,7 @@ def compare(
     seeds = [check_integer("a seed", seed, 0) for seed in seeds]
     if not seeds or len({*seeds}) < len(seeds):
         raise ParameterError(f"the seeds are {seeds}; pass at least one, each once")
-    environment = _environment()
+    environment = describe_environment()
     about = {"name": name or protocol.dataset, **_describe(data)}
     asked = asdict(protocol)
     spaces = [{key: distribution_to_json(each) for key, each in c.space.items()} for c in candidates]
@@ -313,7 +313,8 @@ def _by_user(runs: Sequence[_Run], values: Sequence[NDArray[np.float64]]) -> NDA
     return total
 
 
-def _environment() -> dict[str, Any]:
+def describe_environment() -> dict[str, Any]:
+    """Return the versions and the machine that a result rests on."""
     return {
         "python": platform.python_version(),
         **{package: importlib.metadata.version(package) for package in PACKAGES},

@@ -6,7 +6,7 @@ than that, as is said where they are called: what they fall short by is not for 
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -86,7 +86,7 @@ def sparse_regression(quick: bool) -> dict[str, Any]:
     return {"dimension": dimension, "sparsity": sparsity, "seeds": seeds, "curves": curves, "needed": needed}
 
 
-def enough(samples: list[int], success: list[float]) -> int | None:
+def enough(samples: Sequence[float], success: list[float]) -> float | None:
     """Return the least number of samples from which on the share of successes is :data:`ENOUGH`; None if none is."""
     found = None
     for n, share in zip(reversed(samples), reversed(success), strict=True):

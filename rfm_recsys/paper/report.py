@@ -1,0 +1,315 @@
+"""All experiments in turn, and the page of them: one HTML file, drawn from the JSON result alone."""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+
+from rfm_recsys.errors import DataError
+from rfm_recsys.evaluation.compare import describe_environment
+from rfm_recsys.page import (
+    DASHES,
+    MARKERS,
+    MUTED,
+    SERIES,
+    Look,
+    canvas,
+    drawing,
+    legend_key,
+    log_ticks,
+    svg,
+    template,
+    tick,
+    write_page,
+)
+from rfm_recsys.paper import matrices, ratings, vectors
+
+FORMAT, VERSION = "rfm_recsys paper", 1
+AGREEMENT = 1e-8  # of the iterates with those of IRLS, relative
+PRECISE = 1e-4  # the median error that recovery from few entries is to stay below
+
+Experiment = Callable[[bool, Path | None], dict[str, Any]]
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "equivalence on matrices": lambda quick, _: matrices.equivalence(quick),
+    "equivalence on vectors": lambda quick, _: vectors.equivalence(quick),
+    "phase transitions": lambda quick, _: matrices.phase_transitions(quick),
+    "few entries": lambda quick, _: matrices.few_entries(quick),
+    "times": lambda quick, _: matrices.times(quick),
+    "sparse regression": lambda quick, _: vectors.sparse_regression(quick),
+    "ratings": ratings.explicit_ratings,
+}
+
+
+def run(quick: bool, data: Path | None) -> dict[str, Any]:
+    """Run all experiments.
+
+    Parameters
+    ----------
+    quick : bool
+        Whether to run the small setting, which takes minutes.
+    data : Path, optional
+        A folder that holds ml-100k and ml-1m; without it, ratings are generated.
+
+    Returns
+    -------
+    dict
+        ``experiments`` has for each its result, or the ``error`` with which it failed, and its ``seconds``. Seeded: all
+        but times is the same again.
+    """
+    experiments: dict[str, dict[str, Any]] = {}
+    for name, experiment in EXPERIMENTS.items():
+        begun = time.perf_counter()
+        try:
+            experiments[name] = experiment(quick, data)
+        except Exception as error:  # whatever it is: the page says so, and has the others
+            experiments[name] = {"error": f"{type(error).__name__}: {error}"}
+        experiments[name]["seconds"] = time.perf_counter() - begun
+    about = {"format": FORMAT, "version": VERSION, "quick": quick, "created": datetime.now(UTC).isoformat("T", "seconds")}
+    return {**about, "environment": describe_environment(), "experiments": experiments}
+
+
+def write_report(result: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write the page of a result to ``path``, whole or not at all."""
+    write_page(render_report(result), path)
+
+
+def render_report(result: dict[str, Any]) -> str:
+    """Return the page of a result of :func:`run`; the same result gives the same page.
+
+    Raises
+    ------
+    DataError
+        If it is no such result, or of another version of the format.
+    """
+    if (result.get("format"), result.get("version")) != (FORMAT, VERSION):
+        raise DataError(
+            f"this is {result.get('format')!r}, version {result.get('version')}, "
+            f"and not {FORMAT!r}, version {VERSION}; pass what this version of rfm-recsys paper wrote"
+        )
+    experiments = result["experiments"]
+    good = {name: found for name, found in experiments.items() if "error" not in found}
+    with drawing():
+        figures = {name: FIGURES[name](found) for name, found in good.items() if name in FIGURES}
+    return template("paper/report.html.jinja").render(
+        result,
+        claims=claims(result),
+        figures=figures,
+        good=good,
+        failed={name: found["error"] for name, found in experiments.items() if "error" in found},
+        success=matrices.SUCCESS,
+        share=vectors.ENOUGH,
+        vector_success=vectors.SUCCESS,
+    )
+
+
+def claims(result: dict[str, Any]) -> list[tuple[str, bool, str]]:
+    """Return what the experiments were to show, whether they do, and by which numbers; failed ones show nothing."""
+    good = {name: found for name, found in result["experiments"].items() if "error" not in found}
+    found: list[tuple[str, bool, str]] = []
+    for kind in ("matrices", "vectors"):
+        if (rows := good.get(f"equivalence on {kind}", {}).get("rows")) is not None:
+            worst = max(row["worst relative difference"] for row in rows)
+            claim = f"lin-RFM at power a is IRLS-p with p = 2 - 4a, iterate by iterate, on {kind}"
+            found.append((claim, worst < AGREEMENT, f"largest relative difference {worst:.1e}"))
+    for part in good.get("phase transitions", {}).get("conditions", []):
+        needed = {row["method"]: row["oversampling"] for row in part["needed"]}
+        where = f"condition number {part['condition number']:g}"
+        found.append(_fewer(f"lin-RFM needs fewer entries than deep networks, {where}", needed, "deep network"))
+        found.append(_fewer(f"lin-RFM needs fewer entries than the nuclear norm, {where}", needed, "nuclear norm"))
+    for row in good.get("few entries", {}).get("rows", []):
+        if row["form"] == "two-sided":
+            where = f"condition number {row['condition number']:g} at oversampling {row['oversampling']:g}"
+            evidence = f"median relative error {row['median error']:.1e} over {len(row['errors'])} matrices"
+            found.append((f"recovery with {where}", row["median error"] < PRECISE, evidence))
+    if "sparse regression" in good:
+        needed = {row["method"]: row["samples"] for row in good["sparse regression"]["needed"]}
+        found.append(_fewer("lin-RFM needs fewer samples than the Lasso", needed, "Lasso"))
+    return found
+
+
+def _fewer(claim: str, needed: Mapping[str, float | None], other: str) -> tuple[str, bool, str]:
+    """Return whether the best power of lin-RFM needs less than the best of the methods whose names begin so."""
+    own, theirs = (
+        min(
+            ((count, name) for name, count in needed.items() if begins in name and count is not None),
+            default=(float("inf"), f"{begins}, none"),
+        )
+        for begins in ("lin-RFM", other)
+    )
+    return claim, own[0] < theirs[0], "; ".join(f"{name}: {_count(count)}" for count, name in (own, theirs))
+
+
+def _count(count: float) -> str:
+    return f"{count:g}" if count < float("inf") else "more than was tried"
+
+
+# The figures
+
+
+def _looks(names: Sequence[str], prominent: str) -> dict[str, Look]:
+    """Return how each method is drawn."""
+    return {
+        name: Look(
+            SERIES[place % len(SERIES)],
+            MARKERS[place % len(MARKERS)],
+            "solid" if name == prominent else DASHES[place % len(DASHES)],
+            name == prominent,
+        )
+        for place, name in enumerate(names)
+    }
+
+
+def _figure(
+    name: str,
+    title: str,
+    text: str,
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    prominent: str,
+    decorate: Callable[[Axes], None],
+) -> dict[str, Any]:
+    """Draw curves of the given x and y; return the figure, its title and text, and a key for each curve."""
+    looks = _looks([*curves], prominent)
+    figure, axes = canvas(3.0, left=0.62, right=0.15, bottom=0.55, top=0.15)
+    for curve, points in curves.items():
+        axes.plot(*points, clip_on=False, **looks[curve].line())
+    decorate(axes)
+    listed = "; ".join(
+        f"{curve} {', '.join(f'{y:.3g} at {x:g}' for x, y in zip(*points, strict=True))}"
+        for curve, points in curves.items()
+    )
+    keys = [(legend_key(look, f"{name}-key-{place}"), curve) for place, (curve, look) in enumerate(looks.items())]
+    return {"svg": svg(figure, name, title, listed), "title": title, "text": text, "keys": keys}
+
+
+def _log(axis: str, axes: Axes) -> None:
+    """Make an axis logarithmic, with plain labels."""
+    getattr(axes, f"set_{axis}scale")("log")
+    low, high = getattr(axes, f"get_{axis}lim")()
+    one = getattr(axes, f"{axis}axis")
+    one.set_major_locator(FixedLocator(log_ticks(low, high)))
+    one.set_minor_locator(NullLocator())
+    one.set_minor_formatter(NullFormatter())
+    one.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+
+
+def _share_axes(label: str) -> Callable[[Axes], None]:
+    def decorate(axes: Axes) -> None:
+        axes.set_ylim(0, 1)
+        axes.set_xlabel(label)
+        axes.set_ylabel("share recovered")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
+        axes.axhline(vectors.ENOUGH, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
+        axes.grid(axis="y")
+
+    return decorate
+
+
+def _transitions(found: dict[str, Any]) -> list[dict[str, Any]]:
+    figures = []
+    own = "two-sided lin-RFM, power 1/2"
+    for place, part in enumerate(found["conditions"]):
+        curves = {curve["method"]: (found["oversampling"], curve["success"]) for curve in part["curves"]}
+        where = f"condition number {part['condition number']:g}"
+        for kind, title, chosen in (
+            ("methods", "Against other methods", lambda name: name == own or "lin-RFM" not in name),
+            ("two", "Two-sided, by power", lambda name: "two-sided" in name),
+            ("one", "One-sided, by power", lambda name: "one-sided" in name),
+        ):
+            some = {name: points for name, points in curves.items() if chosen(name)}
+            prominent = own if kind != "one" else "one-sided lin-RFM, power 1/2"
+            figures.append(
+                _figure(f"{kind}-{place}", f"{title}, {where}", "", some, prominent, _share_axes("oversampling"))
+            )
+    return figures
+
+
+def _sparse(found: dict[str, Any]) -> list[dict[str, Any]]:
+    curves = {curve["method"]: (curve["samples"], curve["success"]) for curve in found["curves"]}
+    own, decorate = "lin-RFM, power 0.5", _share_axes("samples")
+    others = {name: points for name, points in curves.items() if name == own or "lin-RFM" not in name}
+    powers = {name: points for name, points in curves.items() if "lin-RFM" in name}
+    return [
+        _figure("sparse-methods", "Against other methods", "", others, own, decorate),
+        _figure("sparse-powers", "lin-RFM, by power", "", powers, own, decorate),
+    ]
+
+
+def _time_figures(found: dict[str, Any]) -> list[dict[str, Any]]:
+    names = list(dict.fromkeys(row["method"] for row in found["rounds"]))
+    curves = {
+        name: tuple([row[key] for row in found["rounds"] if row["method"] == name] for key in ("size", "seconds"))
+        for name in names
+    }
+
+    def decorate(axes: Axes) -> None:
+        for axis in ("x", "y"):
+            _log(axis, axes)
+        axes.set_xlabel("rows and columns")
+        axes.set_ylabel("seconds a round")
+        axes.grid()
+
+    def decorate_missing(axes: Axes) -> None:
+        for axis in ("x", "y"):
+            _log(axis, axes)
+        axes.set_xlabel("missing entries")
+        axes.set_ylabel("seconds, all rounds")
+        axes.grid()
+
+    whole = {
+        "two-sided lin-RFM": tuple([row[key] for row in found["completions"]] for key in ("missing", "seconds")),
+    }
+    worst = max(row["error"] for row in found["completions"])
+    return [
+        _figure("rounds", "A one-sided round", "The solve of the rows is the same.", curves, names[0], decorate),  # type: ignore[arg-type]
+        _figure(
+            "completions", "A whole completion, two-sided",
+            f"From the observed entries until it stops; largest relative error {worst:.1e}.",
+            whole, "two-sided lin-RFM", decorate_missing,  # type: ignore[arg-type]
+        ),
+    ]  # fmt: skip
+
+
+def _differences(kind: str) -> Callable[[dict[str, Any]], list[dict[str, Any]]]:
+    def draw(found: dict[str, Any]) -> list[dict[str, Any]]:
+        rows = sorted(found["rows"], key=lambda row: (row["seed"], row["power"]))
+        seeds = sorted({row["seed"] for row in rows})
+        tiny = 1e-17
+        curves = {
+            f"seed {seed}": (
+                [row["power"] for row in rows if row["seed"] == seed],
+                [max(row["worst relative difference"], tiny) for row in rows if row["seed"] == seed],
+            )
+            for seed in seeds
+        }
+
+        def decorate(axes: Axes) -> None:
+            axes.set_yscale("log")
+            axes.set_ylim(tiny, 1e-6)
+            axes.axhline(AGREEMENT, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
+            axes.set_xlabel("power")
+            axes.set_ylabel("largest relative difference")
+            axes.yaxis.set_major_locator(FixedLocator([1e-16, 1e-14, 1e-12, 1e-10, 1e-8, 1e-6]))
+            axes.yaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
+            axes.grid(axis="y")
+
+        text = f"{rows[0]['rounds']} rounds. The dashed line is {AGREEMENT:g}."
+        return [_figure(f"equivalence-{kind}", f"On {kind}", text, curves, "seed 0", decorate)]
+
+    return draw
+
+
+FIGURES: dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]] = {
+    "equivalence on matrices": _differences("matrices"),
+    "equivalence on vectors": _differences("vectors"),
+    "phase transitions": _transitions,
+    "times": _time_figures,
+    "sparse regression": _sparse,
+}
