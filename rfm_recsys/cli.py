@@ -1,4 +1,4 @@
-"""The command line: ``rfm-recsys fit``, ``recommend``, ``similar``, ``explain`` and ``compare``."""
+"""The command line: ``rfm-recsys fit``, ``recommend``, ``similar``, ``explain``, ``compare`` and ``paper``."""
 
 import os
 import sys
@@ -276,9 +276,7 @@ def compare(
     A run that is killed continues where it stopped when the same command is given again.
     """
     state = output.with_name(f"{output.name}.unfinished")
-    report = output.with_suffix(".html")
-    if output.suffix == ".html":
-        raise ParameterError(f"{output} is the report's place; pass --output with a .json file")
+    report = _report_beside(output)
     console = _console()
     with console.status("importing"):
         from rfm_recsys.evaluation import CANDIDATES, parse_budget, read_protocol, write_json
@@ -324,6 +322,47 @@ def compare(
     if failed and state.exists():
         console.print(f"the same command tries {', '.join(failed)} again; what is finished is kept in {state}")
     if all("error" in row for row in result["models"]):
+        raise typer.Exit(1)
+
+
+def _report_beside(output: Path) -> Path:
+    if output.suffix == ".html":
+        raise ParameterError(f"{output} is the report's place; pass --output with a .json file")
+    return output.with_suffix(".html")
+
+
+@app.command()
+def paper(
+    full: Annotated[bool, typer.Option("--full/--quick", help="Large sizes, for hours, or small ones.")] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A folder with ml-100k and ml-1m; without it, ratings are generated.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option(help="Where to write the result as JSON; the report goes beside it, as .html.")
+    ] = Path("paper.json"),
+) -> None:
+    """Run the experiments of the lin-RFM paper; write JSON and an HTML report with plots."""
+    report = _report_beside(output)
+    if data is not None and not data.is_dir():
+        raise DataError(f"there is no folder {data}; pass --data with one that holds ml-100k and ml-1m")
+    console = _console()
+    with console.status("importing"):
+        from rfm_recsys.evaluation import write_json
+        from rfm_recsys.paper.report import claims, run, write_report
+        from rfm_recsys.serialization import check_target
+
+    check_target(output)
+    result = run(not full, data)
+    write_json(result, output)
+    write_report(result, report)
+    for claim, holds, evidence in claims(result):
+        console.print(f"{'yes' if holds else 'no ':3} {claim}: {evidence}", markup=False, highlight=False)
+    failed = {name: found["error"] for name, found in result["experiments"].items() if "error" in found}
+    for name, error in failed.items():
+        console.print(f"{name} failed: {error}", style="red", markup=False, highlight=False)
+    console.print(f"written to {output} and {report}", markup=False, highlight=False)
+    if failed:
         raise typer.Exit(1)
 
 

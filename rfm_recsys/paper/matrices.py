@@ -54,9 +54,7 @@ def equivalence(quick: bool) -> dict[str, Any]:
             p = 2 - 4 * power
             smoothing = iter([iterate.eps for iterate in rounds[1:]])
             others = irls(observed, p, lambda *_, smoothing=smoothing: next(smoothing, None))
-            worst = max(
-                relative_error(iterate.X, other) for iterate, (other, _) in zip(rounds, others, strict=True)
-            )
+            worst = max(relative_error(iterate.X, other) for iterate, (other, _) in zip(rounds, others, strict=True))
             rows.append({"power": power, "p": p, "seed": seed, "worst relative difference": worst, "rounds": n_rounds})
     return {"rows": rows}
 
@@ -83,10 +81,10 @@ def recovery_curves(
     Returns
     -------
     dict
-        ``size``, ``rank``, ``seeds``, ``oversampling``; and in ``conditions``, for each ``condition number``: ``curves``
-        with the ``method``, the share of ``success`` and the ``median error``, relative, for each oversampling; and
-        ``needed`` with the ``method`` and the least ``oversampling`` from which on nine in ten are recovered, None if
-        there is none.
+        ``size``, ``rank``, ``seeds``, ``oversampling``; and in ``conditions``, for each ``condition number``:
+        ``curves`` with the ``method``, the share of ``success`` and the ``median error``, relative, for each
+        oversampling; and ``needed`` with the ``method`` and the least ``oversampling`` from which on nine in ten are
+        recovered, None if there is none.
     """
     methods = [name for name in METHODS if name in methods]
     tasks = [(condition, factor, seed) for condition in CONDITIONS for factor in oversampling for seed in range(seeds)]
@@ -265,9 +263,7 @@ def relative_error(found: Floats, Y: Floats) -> float:
 def _factor_error(left: Floats, right: Floats, true_left: Floats, true_right: Floats) -> float:
     """Return the same for ``left right^T`` and ``true_left true_right^T``, neither of which is formed."""
     A, B = np.hstack([left, -true_left]), np.hstack([right, true_right])
-    parts = [
-        np.linalg.norm(np.linalg.qr(P)[1] @ np.linalg.qr(Q)[1].T) for P, Q in ((A, B), (true_left, true_right))
-    ]
+    parts = [np.linalg.norm(np.linalg.qr(P)[1] @ np.linalg.qr(Q)[1].T) for P, Q in ((A, B), (true_left, true_right))]
     return float(parts[0] / parts[1])
 
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
@@ -71,7 +70,12 @@ def run(quick: bool, data: Path | None) -> dict[str, Any]:
         except Exception as error:  # whatever it is: the page says so, and has the others
             experiments[name] = {"error": f"{type(error).__name__}: {error}"}
         experiments[name]["seconds"] = time.perf_counter() - begun
-    about = {"format": FORMAT, "version": VERSION, "quick": quick, "created": datetime.now(UTC).isoformat("T", "seconds")}
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        "quick": quick,
+        "created": datetime.now(UTC).isoformat("T", "seconds"),
+    }
     return {**about, "environment": describe_environment(), "experiments": experiments}
 
 
