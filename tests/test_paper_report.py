@@ -41,7 +41,7 @@ def test_the_command_writes_json_and_a_page_that_stands_alone(tmp_path: Path) ->
     assert all("error" not in found for found in result["experiments"].values())
     page = (tmp_path / "out.html").read_text()
     assert page == report.render_report(result)
-    assert page.count("role=\"img\"") == 2 + 3 * 2 + 2 + 2
+    assert page.count('role="img"') == 2 + 3 * 2 + 2 + 2
     assert "src=" not in page
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.html", "out.json"]
     for claim, holds, evidence in report.claims(result):
