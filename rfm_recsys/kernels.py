@@ -84,11 +84,24 @@ def _parallel(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., An
         @wraps(function)
         def alone(*arguments: Any) -> Any:
             with _lock:
-                return kernel(*arguments)
+                return _interruptible(kernel, arguments)
 
         return alone
 
     return decorate
+
+
+def _interruptible(kernel: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """Call a kernel; a Ctrl-C while Numba hands its result over, of which it makes a SystemError, stays one."""
+    try:
+        return kernel(*arguments)
+    except SystemError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, KeyboardInterrupt):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise KeyboardInterrupt from error
 
 
 _ROUTINES = (
