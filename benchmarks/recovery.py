@@ -23,6 +23,7 @@ from rfm_recsys.recovery import Observations, complete_rows, one_sided_rounds
 
 RANK = 5
 SVD_ROUNDS = 10  # that are timed
+FIRST_SEED = 100  # the constants of the search for the rank were chosen on seeds below 4
 
 
 def relative_error(completion: Completion, left: Floats, right: Floats) -> float:
@@ -37,7 +38,7 @@ def measure(
 ) -> dict[str, Any]:
     """Complete one matrix a seed; return errors and times."""
     errors, seconds = [], []
-    for seed in range(seeds):
+    for seed in range(FIRST_SEED, FIRST_SEED + seeds):
         observed, left, right = synthetic_low_rank(size, rank, n_observed, condition_number, seed)
         begun = time.perf_counter()
         completion = complete(observed, **options)
