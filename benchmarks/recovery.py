@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from common import write
 
-from rfm_recsys import Completion, complete
+from rfm_recsys import Completion, complete, recovery
 from rfm_recsys.completion import threads
 from rfm_recsys.datasets import synthetic_low_rank
 from rfm_recsys.kernels import Floats
@@ -23,6 +23,7 @@ from rfm_recsys.recovery import Observations, complete_rows, one_sided_rounds
 
 RANK = 5
 SVD_ROUNDS = 10  # that are timed
+FIRST_SEED = 100  # the constants of the search for the rank were chosen on seeds below 4
 
 
 def relative_error(completion: Completion, left: Floats, right: Floats) -> float:
@@ -37,7 +38,7 @@ def measure(
 ) -> dict[str, Any]:
     """Complete one matrix a seed; return errors and times."""
     errors, seconds = [], []
-    for seed in range(seeds):
+    for seed in range(FIRST_SEED, FIRST_SEED + seeds):
         observed, left, right = synthetic_low_rank(size, rank, n_observed, condition_number, seed)
         begun = time.perf_counter()
         completion = complete(observed, **options)
@@ -72,7 +73,34 @@ def svd_rounds(observed: Observations, power: float, annealing: float) -> Iterat
         X = complete_rows(observed, K * (len(K) / np.trace(K)), 0.0)
 
 
-def against_svd(power: float) -> dict[str, Any]:
+def svd_triplets(
+    observed: Observations, left: Floats, right: Floats, values: Floats, V: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Stand in for ``leading_triplets``: by a singular value decomposition of X."""
+    U, s, Vt = np.linalg.svd(left @ right.T + observed.sparse(values).toarray())
+    b = V.shape[1]
+    return U[:, :b], np.append(s[:b], [0.0, 0.0]), Vt[:b].T
+
+
+def two_sided_against_svd(power: float) -> dict[str, Any]:
+    """Time the two-sided loop from the first round to the last, and the same with singular value decompositions."""
+    observed, left, right = synthetic_low_rank((500, 500), RANK, 10_000)
+    row: dict[str, Any] = {"power": power, "two_sided": True}
+    products = recovery.leading_triplets
+    for name, triplets in (("products", products), ("SVD", svd_triplets)):
+        recovery.leading_triplets = triplets
+        begun = time.perf_counter()
+        completion = complete(observed, power)
+        row[f"seconds a round, {name}"] = (time.perf_counter() - begun) / completion.n_iter
+        row[f"rounds, {name}"] = completion.n_iter
+        row[f"error, {name}"] = relative_error(completion, left, right)
+    recovery.leading_triplets = products
+    row["SVD / products"] = row["seconds a round, SVD"] / row["seconds a round, products"]
+    print(row, flush=True)
+    return row
+
+
+def one_sided_against_svd(power: float) -> dict[str, Any]:
     """Time a round of the one-sided loop by products, and the same round with a singular value decomposition."""
     observed = Observations(synthetic_low_rank((500, 500), RANK, 10_000)[0])
     observed.values = observed.values / np.abs(observed.values).max()
@@ -107,7 +135,7 @@ def main() -> None:
             for power in (0.5, 1.0):
                 results.append(measure((500, 500), RANK, 10_000, 1.0, 10, power=power))
                 results.append(measure((500, 500), RANK, 10_000, 1.0, 1, power=power, two_sided=False, max_iter=150))
-                results.append(against_svd(power))
+                results += [one_sided_against_svd(power), two_sided_against_svd(power)]
         if part == "few":
             size = (arguments.size, arguments.size)
             parameters = RANK * (2 * arguments.size - RANK)

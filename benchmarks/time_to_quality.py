@@ -49,6 +49,7 @@ ALS = {
     "gowalla": [{"alpha": a, "regularization": r} for a, r in ((20, 10), (40, 10), (15, 20))],
     "ml-1m": [{"alpha": 5, "regularization": r} for r in (10, 30, 55)],
 }
+LARGEST, BEST = 1024, ALS["gowalla"][-1]  # a fit of so many factors takes minutes: at the best of the settings only
 IRSPACK = {
     "gowalla": [{"alpha0": 0.02, "reg": 0.003}],
     "ml-1m": [{"alpha0": a, "reg": r} for a, r in ((0.3, 0.003), (0.2, 0.005), (0.3, 0.006))],
@@ -144,7 +145,12 @@ def measure(task: Task, model: str, factors: int, settings: dict[str, Any], last
 
 def run(task: Task, kept: Path) -> list[Point]:
     """Measure all points; those of every job are kept in a file as they come, from which a run that ended goes on."""
-    jobs = [(m, f, s) for m in MODELS for f in FACTORS[m][task.name] for s in MODELS[m][1][task.name]]
+    jobs = [
+        (model, factors, settings)
+        for model in MODELS
+        for factors in FACTORS[model][task.name]
+        for settings in (MODELS[model][1][task.name] if factors < LARGEST else [BEST])
+    ]
     lines = kept.read_text().splitlines() if kept.exists() else []
     done = {json.dumps([p[0]["model"], p[0]["factors"], p[0]["settings"]]): p for p in map(json.loads, lines)}
     todo = [job for job in jobs if json.dumps(job) not in done]

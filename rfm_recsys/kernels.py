@@ -43,9 +43,9 @@ PRODUCT_ROWS = 512  # rows of a dense product that one task owns
 TRANSPOSE_PARTS = 8  # of a transposition, as many entries in each
 PANEL, PANEL_ROWS = 128, 512  # of a symmetric product that are computed at a time, from the diagonal on
 PARTIAL_ROWS, PARTIALS = 2048, 64  # a sum over rows: at least so many rows in a partial sum, at most so many of them
-TOPK_USERS, TOPK_COLUMNS = 128, 2048  # scores that are held at a time: 1 MB, so that they stay in cache
+TOPK_USERS, TOPK_COLUMNS = 128, 2048  # scores that are held at a time, at most: 1 MB, so that they stay in cache
 SCAN = 64  # scores that are compared with the worst of the best at a time
-TOPK_TASKS = 16  # that even a few users are dealt out to
+TOPK_FEW = 16  # users for whom a matrix product is not worth its while
 TOPK_KEPT = 2**19  # columns that a task keeps for all its users: 4 MB
 SPARE = 8  # of so many of the best, one more column is kept, and one for all
 MARGIN = 2.0  # of sums of k terms, in units of sqrt(k) eps |u| |v|; of 8e7 in single precision none was off by .42
@@ -84,11 +84,24 @@ def _parallel(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., An
         @wraps(function)
         def alone(*arguments: Any) -> Any:
             with _lock:
-                return kernel(*arguments)
+                return _interruptible(kernel, arguments)
 
         return alone
 
     return decorate
+
+
+def _interruptible(kernel: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """Call a kernel; a Ctrl-C while Numba hands its result over, of which it makes a SystemError, stays one."""
+    try:
+        return kernel(*arguments)
+    except SystemError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, KeyboardInterrupt):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise KeyboardInterrupt from error
 
 
 _ROUTINES = (
@@ -824,7 +837,6 @@ def _best_of(u, V, margin, kept_ids, kept_scores, ids, scores):  # type: ignore[
     return True
 
 
-@_parallel()
 def top_k(
     U: Floats, V: Floats, indptr: Ints, indices: Ints, filtered: Ints, ids: NDArray[np.int32], scores: Floats
 ) -> None:
@@ -838,10 +850,27 @@ def top_k(
     does not grant that: it selects, and what it selects is scored anew. Where its rounding might have left out one of
     the best, all columns are.
     """
+    n_threads = numba.get_num_threads()
+    turns = max(1, -(-len(ids) // (n_threads * TOPK_USERS)))
+    _top_k(U, V, indptr, indices, filtered, ids, scores, -(-len(ids) // (n_threads * turns)))
+
+
+@_parallel()
+def _top_k(
+    U: Floats,
+    V: Floats,
+    indptr: Ints,
+    indices: Ints,
+    filtered: Ints,
+    ids: NDArray[np.int32],
+    scores: Floats,
+    at_once: int,
+) -> None:
+    """Do as :func:`top_k`, with ``at_once`` users at a time; their number changes no bit."""
     n, n_columns = len(ids), len(V)
     size = min(ids.shape[1], n_columns)
     kept = size + size // SPARE + 1
-    if size == 0 or kept >= n_columns or n <= TOPK_TASKS:
+    if size == 0 or kept >= n_columns or n <= TOPK_FEW:
         for row in prange(n):
             listed, values = indices[indptr[row] : indptr[row + 1]], np.empty(TOPK_COLUMNS, dtype=V.dtype)
             _best(U[row], V, listed, filtered, values, ids[row], scores[row])
@@ -851,7 +880,7 @@ def top_k(
         for column in range(task * TOPK_COLUMNS, min((task + 1) * TOPK_COLUMNS, n_columns)):
             longest[task] = max(longest[task], _dot(V[column], V[column]))
     margin = MARGIN * np.sqrt(V.shape[1]) * np.finfo(V.dtype).eps * np.sqrt(longest.max())
-    at_once = max(1, min(TOPK_USERS, TOPK_KEPT // kept, (n + TOPK_TASKS - 1) // TOPK_TASKS))
+    at_once = max(1, min(at_once, TOPK_KEPT // kept))
     for task in prange((n + at_once - 1) // at_once):
         users = slice(task * at_once, min((task + 1) * at_once, n))
         buffer = np.empty(at_once * TOPK_COLUMNS, dtype=V.dtype)

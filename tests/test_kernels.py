@@ -419,6 +419,24 @@ def test_symmetric_product(dtype: Any, rows: int, columns: int) -> None:
     np.testing.assert_array_equal(result, result.T)
 
 
+# --- interruptions ---
+
+
+@pytest.mark.parametrize("reason", [KeyboardInterrupt, ValueError])
+def test_a_kernel_that_is_interrupted_says_so(reason: type[BaseException]) -> None:
+    def kernel() -> None:
+        try:
+            raise reason
+        except reason as error:
+            try:
+                raise SystemError("returned a result with an exception set") from error
+            except SystemError as again:
+                raise SystemError("the same, for its caller") from again
+
+    with pytest.raises(KeyboardInterrupt if reason is KeyboardInterrupt else SystemError):
+        kernels._interruptible(kernel, ())
+
+
 # --- beyond 16 bits ---
 
 MANY = 2**16 + 7
