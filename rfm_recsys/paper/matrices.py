@@ -223,21 +223,24 @@ def _seconds_a_round(observed: Observations, feature_matrix: Callable[[Floats, f
 
 
 def _by_products(X: Floats, eps: float) -> Floats:
-    K = X.T @ X
+    K: Floats = X.T @ X
     K.flat[:: len(K) + 1] += eps**2
-    return K / np.trace(K)
+    K /= np.trace(K)
+    return K
 
 
 def _by_eigenvectors(X: Floats, eps: float) -> Floats:
     values, V = scipy.linalg.eigh(X.T @ X, driver="evd")
     K: Floats = (V * (np.maximum(values, 0) + eps**2)) @ V.T
-    return K / np.trace(K)
+    K /= np.trace(K)
+    return K
 
 
 def _by_singular_vectors(X: Floats, eps: float) -> Floats:
     _, s, Vt = scipy.linalg.svd(X, full_matrices=False)
     K: Floats = (Vt.T * (s**2 + eps**2)) @ Vt
-    return K / np.trace(K)
+    K /= np.trace(K)
+    return K
 
 
 FEATURE_MATRICES = {

@@ -47,7 +47,7 @@ def deep_network(
     scale = float(np.linalg.norm(values)) / math.sqrt(np.mean(observed))
     values, mask = values / scale, observed.astype(values.dtype)
     small = initial ** (1 / depth)
-    factors = np.empty((depth, n, n))
+    factors: Floats = np.empty((depth, n, n))
     factors[:] = small * np.eye(n)
     factors[0] = small * np.linalg.qr(generator.normal(size=(n, n)))[0]
     slopes, W = _slopes(factors, values, mask)
@@ -94,7 +94,8 @@ def _step(factors: Floats, slopes: Floats, values: Floats, mask: Floats, length:
     angle = math.acosh(w)
     T = np.cosh(np.arange(stages + 1) * angle)
     d = T[stages] * math.sinh(angle) / (stages * math.sinh(stages * angle))
-    before, now = factors, factors + (d / w * length) * slopes
+    before: Floats = factors
+    now: Floats = factors + (d / w * length) * slopes
     for j in range(2, stages + 1):
         then = _slopes(now, values, mask)[0]
         then *= 2 * d * length * T[j - 1] / T[j]

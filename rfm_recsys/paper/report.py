@@ -221,12 +221,13 @@ def _transitions(found: dict[str, Any]) -> list[dict[str, Any]]:
     for place, part in enumerate(found["conditions"]):
         curves = {curve["method"]: (found["oversampling"], curve["success"]) for curve in part["curves"]}
         where = f"condition number {part['condition number']:g}"
-        for kind, title, chosen in (
-            ("methods", "Against other methods", lambda name: name == own or "lin-RFM" not in name),
-            ("two", "Two-sided, by power", lambda name: "two-sided" in name),
-            ("one", "One-sided, by power", lambda name: "one-sided" in name),
-        ):
-            some = {name: points for name, points in curves.items() if chosen(name)}
+        panels = {
+            "methods": ("Against other methods", [name for name in curves if name == own or "lin-RFM" not in name]),
+            "two": ("Two-sided, by power", [name for name in curves if "two-sided" in name]),
+            "one": ("One-sided, by power", [name for name in curves if "one-sided" in name]),
+        }
+        for kind, (title, names) in panels.items():
+            some = {name: curves[name] for name in names}
             prominent = own if kind != "one" else "one-sided lin-RFM, power 1/2"
             figures.append(
                 _figure(f"{kind}-{place}", f"{title}, {where}", "", some, prominent, _share_axes("oversampling"))
