@@ -66,12 +66,15 @@ def phase_transitions(quick: bool) -> dict[str, Any]:
     Returns
     -------
     dict
-        As :func:`recovery_curves`. The quick setting leaves out some powers of the one-sided form.
+        As :func:`recovery_curves`. The quick setting has three of the six powers of either form.
     """
     if quick:
-        left_out = {f"one-sided lin-RFM, power {power}" for power in ("1/3", "3/8", "3/4")}
-        return recovery_curves(40, 2, [1.25, 1.5, 1.75, 2.0, 2.5, 3.0], 10, [*(METHODS.keys() - left_out)])
-    return recovery_curves(50, 2, [*np.arange(1.1, 3.05, 0.1).round(2).tolist(), 3.5, 4.0, 4.5, 5.0], 20, [*METHODS])
+        left_out = [
+            f"{form}-sided lin-RFM, power {power}" for form in ("one", "two") for power in ("1/3", "3/8", "3/4")
+        ]
+        methods = [name for name in METHODS if name not in left_out]
+        return recovery_curves(40, 2, [1.25, 1.5, 1.75, 2.0, 2.5, 3.0], 5, methods)
+    return recovery_curves(50, 2, [*np.arange(1.2, 2.05, 0.1).round(1).tolist(), 2.25, 2.5, 3.0, 4.0], 10, [*METHODS])
 
 
 def recovery_curves(
@@ -87,7 +90,6 @@ def recovery_curves(
         oversampling; and ``needed`` with the ``method`` and the least ``oversampling`` from which on nine in ten are
         recovered, None if there is none.
     """
-    methods = [name for name in METHODS if name in methods]
     tasks = [(condition, factor, seed) for condition in CONDITIONS for factor in oversampling for seed in range(seeds)]
     pool = loky.get_reusable_executor(max_workers=min(loky.cpu_count(), len(tasks)))
     found = pool.map(partial(_errors, size, rank, methods), tasks)

@@ -236,7 +236,7 @@ def _transitions(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _sparse(found: dict[str, Any]) -> list[dict[str, Any]]:
-    curves = {curve["method"]: (curve["samples"], curve["success"]) for curve in found["curves"]}
+    curves = {curve["method"]: (found["samples"], curve["success"]) for curve in found["curves"]}
     own, decorate = "lin-RFM, power 0.5", _share_axes("samples")
     others = {name: points for name, points in curves.items() if name == own or "lin-RFM" not in name}
     powers = {name: points for name, points in curves.items() if "lin-RFM" in name}

@@ -59,12 +59,23 @@ def sparse_regression(quick: bool) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``dimension``, ``sparsity``, ``seeds``; ``curves`` with the ``method``, ``samples``, and for each number of
+        As :func:`recovery_curves`.
+    """
+    if quick:
+        return recovery_curves(100, 6, range(12, 37, 4), 10)
+    return recovery_curves(400, 20, range(40, 141, 10), 20)
+
+
+def recovery_curves(dimension: int, sparsity: int, samples: Sequence[int], seeds: int) -> dict[str, Any]:
+    """Measure how often each method recovers coefficients of which ``sparsity`` are not zero.
+
+    Returns
+    -------
+    dict
+        ``dimension``, ``sparsity``, ``seeds``, ``samples``; ``curves`` with the ``method``, and for each number of
         samples the share of ``success`` and the ``median error``, relative; ``needed`` with the ``method`` and the
         least number of ``samples`` from which on nine in ten are recovered, None if there is none.
     """
-    dimension, sparsity, seeds = (100, 6, 10) if quick else (400, 20, 20)
-    samples = [*range(12, 45, 4)] if quick else [*range(40, 141, 10)]
     errors: dict[str, list[list[float]]] = {name: [[] for _ in samples] for name in METHODS}
     with tqdm(total=len(samples) * seeds, desc="sparse regression", disable=None) as bar:
         for place, n in enumerate(samples):
@@ -76,14 +87,14 @@ def sparse_regression(quick: bool) -> dict[str, Any]:
     curves: list[dict[str, Any]] = [
         {
             "method": name,
-            "samples": samples,
             "success": [float(np.mean(np.array(found) < SUCCESS)) for found in by_samples],
             "median error": [float(np.median(found)) for found in by_samples],
         }
         for name, by_samples in errors.items()
     ]
     needed = [{"method": curve["method"], "samples": enough(samples, curve["success"])} for curve in curves]
-    return {"dimension": dimension, "sparsity": sparsity, "seeds": seeds, "curves": curves, "needed": needed}
+    about = {"dimension": dimension, "sparsity": sparsity, "seeds": seeds, "samples": [*samples]}
+    return {**about, "curves": curves, "needed": needed}
 
 
 def enough(samples: Sequence[float], success: list[float]) -> float | None:
