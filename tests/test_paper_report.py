@@ -16,7 +16,7 @@ from rfm_recsys.paper import matrices, ratings, report, vectors
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every experiment small enough to run within seconds."""
     methods = ["two-sided lin-RFM, power 1/2", "one-sided lin-RFM, power 1", "nuclear norm", "deep network, depth 3"]
-    few = {name: vectors.METHODS[name] for name in ("lin-RFM, power 0.5", "Lasso, best of its path")}
+    few = {name: vectors.METHODS[name] for name in ("lin-RFM, power 1/2", "Lasso, best of its path")}
     monkeypatch.setattr(vectors, "METHODS", few)
     models = {"biases": ratings.MODELS["biases"], "LinRFMRatings": (ratings.fit_lin_rfm, {"factors": [2]})}
     monkeypatch.setattr(ratings, "MODELS", models)
@@ -73,11 +73,21 @@ def test_a_folder_without_the_data_is_said_before_any_fit(tmp_path: Path) -> Non
 
 
 def test_where_nothing_was_tried_that_is_enough_no_claim_holds() -> None:
-    needed = {"lin-RFM, power 1": None, "lin-RFM, power 1/2": 1.5, "Lasso": 2.0, "other": None}
-    assert report._fewer("", needed, "Lasso")[1]
-    assert report._fewer("", needed, "other")[1:] == (True, "lin-RFM, power 1/2: 1.5; other, none: more than was tried")
-    assert not report._fewer("", {"lin-RFM": None, "Lasso": None}, "Lasso")[1]
-    assert not report._fewer("", {"lin-RFM": 2.0, "Lasso": 2.0}, "Lasso")[1]
+    needed = {
+        "lin-RFM, power 1": None,
+        "lin-RFM, power 1/2": 1.5,
+        "lin-RFM, power 3/4": 1.5,
+        "Lasso": 2.0,
+        "other": None,
+    }
+    holds, evidence = report._fewer("", needed, "Lasso", "samples")[1:]
+    assert (holds, evidence) == (True, "lin-RFM, power 1/2, among others: samples 1.5; Lasso: samples 2")
+    assert report._fewer("", {"lin-RFM": 1.5, "other": None}, "other", "samples")[1:] == (
+        True,
+        "lin-RFM: samples 1.5; other: more than was tried",
+    )
+    assert not report._fewer("", {"lin-RFM": None, "Lasso": None}, "Lasso", "")[1]
+    assert not report._fewer("", {"lin-RFM": 2.0, "Lasso": 2.0}, "Lasso", "")[1]
 
 
 def test_another_result_is_refused() -> None:

@@ -1,12 +1,15 @@
 """All experiments in turn, and the page of them: one HTML file, drawn from the JSON result alone."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
@@ -15,6 +18,7 @@ from rfm_recsys.evaluation.compare import describe_environment
 from rfm_recsys.page import (
     DASHES,
     MARKERS,
+    MINUS,
     MUTED,
     SERIES,
     Look,
@@ -120,38 +124,36 @@ def claims(result: dict[str, Any]) -> list[tuple[str, bool, str]]:
     for kind in ("matrices", "vectors"):
         if (rows := good.get(f"equivalence on {kind}", {}).get("rows")) is not None:
             worst = max(row["worst relative difference"] for row in rows)
-            claim = f"lin-RFM at power a is IRLS-p with p = 2 - 4a, iterate by iterate, on {kind}"
+            claim = f"lin-RFM at power a is IRLS-p with p = 2 \N{MINUS SIGN} 4a, iterate by iterate, on {kind}"
             found.append((claim, worst < AGREEMENT, f"largest relative difference {worst:.1e}"))
     for part in good.get("phase transitions", {}).get("conditions", []):
         needed = {row["method"]: row["oversampling"] for row in part["needed"]}
-        where = f"condition number {part['condition number']:g}"
-        found.append(_fewer(f"lin-RFM needs fewer entries than deep networks, {where}", needed, "deep network"))
-        found.append(_fewer(f"lin-RFM needs fewer entries than the nuclear norm, {where}", needed, "nuclear norm"))
+        where = f"condition number {part['condition number']:,g}"
+        for other, name in (("deep network", "deep networks at the best depth"), ("nuclear norm", "the nuclear norm")):
+            claim = f"lin-RFM at its best power needs fewer entries than {name}, {where}"
+            found.append(_fewer(claim, needed, other, "oversampling"))
     for row in good.get("few entries", {}).get("rows", []):
         if row["form"] == "two-sided":
-            where = f"condition number {row['condition number']:g} at oversampling {row['oversampling']:g}"
+            where = f"condition number {row['condition number']:,g} at oversampling {row['oversampling']:g}"
             evidence = f"median relative error {row['median error']:.1e} over {len(row['errors'])} matrices"
             found.append((f"recovery with {where}", row["median error"] < PRECISE, evidence))
     if "sparse regression" in good:
         needed = {row["method"]: row["samples"] for row in good["sparse regression"]["needed"]}
-        found.append(_fewer("lin-RFM needs fewer samples than the Lasso", needed, "Lasso"))
+        claim = "lin-RFM at its best power needs fewer samples than the Lasso"
+        found.append(_fewer(claim, needed, "Lasso", "samples"))
     return found
 
 
-def _fewer(claim: str, needed: Mapping[str, float | None], other: str) -> tuple[str, bool, str]:
+def _fewer(claim: str, needed: Mapping[str, float | None], other: str, unit: str) -> tuple[str, bool, str]:
     """Return whether the best power of lin-RFM needs less than the best of the methods whose names begin so."""
-    own, theirs = (
-        min(
-            ((count, name) for name, count in needed.items() if begins in name and count is not None),
-            default=(float("inf"), f"{begins}, none"),
-        )
-        for begins in ("lin-RFM", other)
-    )
-    return claim, own[0] < theirs[0], "; ".join(f"{name}: {_count(count)}" for count, name in (own, theirs))
-
-
-def _count(count: float) -> str:
-    return f"{count:g}" if count < float("inf") else "more than was tried"
+    best, evidence = [], []
+    for kind in ("lin-RFM", other):
+        enough = {name: count for name, count in needed.items() if kind in name and count is not None}
+        best.append(min(enough.values(), default=float("inf")))
+        names = [name for name, count in enough.items() if count == best[-1]]
+        first = f"{names[0]}, among others" if len(names) > 1 else "".join(names)
+        evidence.append(f"{first}: {unit} {best[-1]:g}" if enough else f"{kind}: more than was tried")
+    return claim, best[0] < best[1], "; ".join(evidence)
 
 
 # The figures
@@ -177,10 +179,11 @@ def _figure(
     curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     prominent: str,
     decorate: Callable[[Axes], None],
+    left: float = 0.62,
 ) -> dict[str, Any]:
     """Draw curves of the given x and y; return the figure, its title and text, and a key for each curve."""
     looks = _looks([*curves], prominent)
-    figure, axes = canvas(3.0, left=0.62, right=0.15, bottom=0.55, top=0.15)
+    figure, axes = canvas(3.0, left=left, right=0.15, bottom=0.55, top=0.15)
     for curve, points in curves.items():
         axes.plot(*points, clip_on=False, **looks[curve].line())
     decorate(axes)
@@ -216,33 +219,33 @@ def _share_axes(label: str) -> Callable[[Axes], None]:
 
 
 def _transitions(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Draw the methods, then the powers of either form: of each, one condition number beside the other."""
+    own, axes = "two-sided lin-RFM, power 1/2", _share_axes("oversampling")
+    shown = (own, "two-sided lin-RFM, power 1", "one-sided lin-RFM, power 1/2")
     figures = []
-    own = "two-sided lin-RFM, power 1/2"
-    for place, part in enumerate(found["conditions"]):
-        curves = {curve["method"]: (found["oversampling"], curve["success"]) for curve in part["curves"]}
-        where = f"condition number {part['condition number']:g}"
-        panels = {
-            "methods": ("Against other methods", [name for name in curves if name == own or "lin-RFM" not in name]),
-            "two": ("Two-sided, by power", [name for name in curves if "two-sided" in name]),
-            "one": ("One-sided, by power", [name for name in curves if "one-sided" in name]),
-        }
-        for kind, (title, names) in panels.items():
-            some = {name: curves[name] for name in names}
-            prominent = own if kind != "one" else "one-sided lin-RFM, power 1/2"
-            figures.append(
-                _figure(f"{kind}-{place}", f"{title}, {where}", "", some, prominent, _share_axes("oversampling"))
-            )
+    for kind in ("Against other methods", "Two-sided lin-RFM", "One-sided lin-RFM"):
+        for place, part in enumerate(found["conditions"]):
+            curves = {curve["method"]: (found["oversampling"], curve["success"]) for curve in part["curves"]}
+            begins = f"{kind.lower()}, "
+            some = {name.removeprefix(begins): points for name, points in curves.items() if begins in name}
+            prominent = "power 1/2"
+            if not some:
+                some = {name: points for name, points in curves.items() if name in shown or "lin-RFM" not in name}
+                prominent = own
+            title = f"{kind}, condition number {part['condition number']:,g}"
+            name = f"transitions-{kind.split()[0].lower()}-{place}"
+            figures.append(_figure(name, title, "", some, prominent, axes))
     return figures
 
 
 def _sparse(found: dict[str, Any]) -> list[dict[str, Any]]:
     curves = {curve["method"]: (found["samples"], curve["success"]) for curve in found["curves"]}
-    own, decorate = "lin-RFM, power 0.5", _share_axes("samples")
+    own, decorate = "lin-RFM, power 1/2", _share_axes("samples")
     others = {name: points for name, points in curves.items() if name == own or "lin-RFM" not in name}
-    powers = {name: points for name, points in curves.items() if "lin-RFM" in name}
+    powers = {name.removeprefix("lin-RFM, "): points for name, points in curves.items() if "lin-RFM" in name}
     return [
         _figure("sparse-methods", "Against other methods", "", others, own, decorate),
-        _figure("sparse-powers", "lin-RFM, by power", "", powers, own, decorate),
+        _figure("sparse-powers", "lin-RFM", "", powers, "power 1/2", decorate),
     ]
 
 
@@ -263,50 +266,55 @@ def _time_figures(found: dict[str, Any]) -> list[dict[str, Any]]:
     def decorate_missing(axes: Axes) -> None:
         for axis in ("x", "y"):
             _log(axis, axes)
-        axes.set_xlabel("missing entries")
+        axes.set_xlabel("missing entries, in millions")
         axes.set_ylabel("seconds, all rounds")
         axes.grid()
 
+    completions = found["completions"]
     whole = {
-        "two-sided lin-RFM": tuple([row[key] for row in found["completions"]] for key in ("missing", "seconds")),
+        "two-sided lin-RFM": (
+            [row["missing"] / 1e6 for row in completions],
+            [row["seconds"] for row in completions],
+        )
     }
-    worst = max(row["error"] for row in found["completions"])
+    worst = max(row["error"] for row in completions)
     return [
-        _figure("rounds", "A one-sided round", "The solve of the rows is the same.", curves, names[0], decorate),  # type: ignore[arg-type]
+        _figure(
+            "rounds", "A one-sided round", "The solve of the rows is the same.",
+            curves, names[0], decorate, left=0.75,  # type: ignore[arg-type]
+        ),
         _figure(
             "completions", "A whole completion, two-sided",
-            f"From the observed entries until it stops; largest relative error {worst:.1e}.",
-            whole, "two-sided lin-RFM", decorate_missing,  # type: ignore[arg-type]
+            f"From the observed entries until it stops; largest relative error {worst:.1e}.".replace("-", MINUS),
+            whole, "two-sided lin-RFM", decorate_missing, left=0.75,
         ),
     ]  # fmt: skip
 
 
 def _differences(kind: str) -> Callable[[dict[str, Any]], list[dict[str, Any]]]:
     def draw(found: dict[str, Any]) -> list[dict[str, Any]]:
-        rows = sorted(found["rows"], key=lambda row: (row["seed"], row["power"]))
-        seeds = sorted({row["seed"] for row in rows})
-        tiny = 1e-17
-        curves = {
-            f"seed {seed}": (
-                [row["power"] for row in rows if row["seed"] == seed],
-                [max(row["worst relative difference"], tiny) for row in rows if row["seed"] == seed],
-            )
-            for seed in seeds
-        }
+        powers = sorted({row["power"] for row in found["rows"]})
+        seeds = len({row["seed"] for row in found["rows"]})
+        worst = [
+            max(row["worst relative difference"] for row in found["rows"] if row["power"] == power) for power in powers
+        ]
 
         def decorate(axes: Axes) -> None:
             axes.set_yscale("log")
-            axes.set_ylim(tiny, 1e-6)
+            axes.set_ylim(1e-17, 1e-6)
             axes.axhline(AGREEMENT, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
             axes.set_xlabel("power")
-            axes.set_ylabel("largest relative difference")
+            axes.set_ylabel("relative difference")
+            axes.set_xticks(range(len(powers)), [str(Fraction(power).limit_denominator(16)) for power in powers])
             axes.yaxis.set_major_locator(FixedLocator([1e-16, 1e-14, 1e-12, 1e-10, 1e-8, 1e-6]))
             axes.yaxis.set_minor_locator(NullLocator())
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"1e{MINUS}{-round(math.log10(value))}"))
             axes.grid(axis="y")
 
-        text = f"{rows[0]['rounds']} rounds. The dashed line is {AGREEMENT:g}."
-        return [_figure(f"equivalence-{kind}", f"On {kind}", text, curves, "seed 0", decorate)]
+        label = f"largest of {found['rows'][0]['rounds']} rounds and {seeds} seeds"
+        text = f"The dashed line is 1e{MINUS}{-round(math.log10(AGREEMENT))}."
+        curves = {label: (range(len(powers)), np.maximum(worst, np.finfo(float).eps).tolist())}
+        return [_figure(f"equivalence-{kind}", f"On {kind}", text, curves, label, decorate, left=0.75)]
 
     return draw
 

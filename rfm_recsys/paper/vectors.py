@@ -7,6 +7,7 @@ than that, as is said where they are called: what they fall short by is not for 
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -229,18 +230,20 @@ def diagonal_network(X: Floats, y: Floats, _w: Floats, depth: int, initial: floa
         residual = y - X @ w
         if np.linalg.norm(residual) < TOLERANCE * size:
             break
-        (R,) = scipy.linalg.qr(np.sqrt(slope / slope.max())[:, None] * X.T, mode="r", check_finite=False)
-        R = R[: len(y)]
-        step = residual / slope.max()
+        order = np.argsort(-slope)  # with the pivots, what keeps rows of very different sizes from the others' rounding
+        rows = np.sqrt(slope[order] / slope[order[0]])[:, None] * X.T[order]
+        R, pivots = scipy.linalg.qr(rows, mode="r", pivoting=True, check_finite=False)
+        step = residual[pivots] / slope[order[0]]
         for trans in ("T", "N"):
-            step = scipy.linalg.solve_triangular(R, step, trans=trans, check_finite=False)
+            step = scipy.linalg.solve_triangular(R[: len(y)], step, trans=trans, check_finite=False)
+        step = step[np.argsort(pivots)]
         length = float(np.max(np.abs(X.T @ step) / room))
         z += step * np.log1p(length) / length if depth == 2 else step / (1 + length)
     return w
 
 
 METHODS: dict[str, Method] = {
-    **{f"lin-RFM, power {power:g}": partial(lin_rfm, power=power) for power in RECOVERY_POWERS},
+    **{f"lin-RFM, power {Fraction(power)}": partial(lin_rfm, power=power) for power in RECOVERY_POWERS},
     "Lasso, best of its path": lasso,
     "matching pursuit, best step": matching_pursuit,
     "IRLS, p = 1, told k": partial(irls_of_known_sparsity, p=1),
