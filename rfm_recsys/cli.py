@@ -333,7 +333,9 @@ def _report_beside(output: Path) -> Path:
 
 @app.command()
 def paper(
-    full: Annotated[bool, typer.Option("--full/--quick", help="Large sizes, for an hour, or small ones, for minutes.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full/--quick", help="Large sizes, for an hour, or small ones, for minutes.")
+    ] = False,
     data: Annotated[
         Path | None,
         typer.Option(help="A folder with ml-100k and ml-1m; without it, ratings are generated.", show_default=False),

@@ -42,6 +42,12 @@ def test_the_command_writes_json_and_a_page_that_stands_alone(tmp_path: Path) ->
     assert all("error" not in found for found in result["experiments"].values())
     page = (tmp_path / "out.html").read_text()
     assert page == report.render_report(result)
+    drawn = [figure["keys"] for figure in report._transitions(result["experiments"]["phase transitions"])]
+    assert [[label for _, label in keys] for keys in drawn[::2]] == [
+        ["two-sided lin-RFM, power 1/2", "nuclear norm", "deep network, depth 3"],
+        ["power 1/2"],
+        ["power 1"],
+    ]
     assert page.count('role="img"') == 2 + 3 * 2 + 2 + 2
     assert "src=" not in page
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.html", "out.json"]

@@ -74,7 +74,7 @@ def phase_transitions(quick: bool) -> dict[str, Any]:
         ]
         methods = [name for name in METHODS if name not in left_out]
         return recovery_curves(40, 2, [1.25, 1.5, 1.75, 2.0, 2.5, 3.0], 5, methods)
-    return recovery_curves(50, 2, [*np.arange(1.2, 2.05, 0.1).round(1).tolist(), 2.25, 2.5, 3.0, 4.0], 10, [*METHODS])
+    return recovery_curves(50, 2, [1.3, 1.5, 1.7, 2.0, 2.5, 3.0, 4.0], 10, [*METHODS])
 
 
 def recovery_curves(

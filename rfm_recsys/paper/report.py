@@ -132,11 +132,15 @@ def claims(result: dict[str, Any]) -> list[tuple[str, bool, str]]:
         for other, name in (("deep network", "deep networks at the best depth"), ("nuclear norm", "the nuclear norm")):
             claim = f"lin-RFM at its best power needs fewer entries than {name}, {where}"
             found.append(_fewer(claim, needed, other, "oversampling"))
-    for row in good.get("few entries", {}).get("rows", []):
+    few = good.get("few entries", {"rows": []})
+    for row in few["rows"]:
         if row["form"] == "two-sided":
-            where = f"condition number {row['condition number']:,g} at oversampling {row['oversampling']:g}"
+            claim = (
+                f"recovery of {few['size']} x {few['size']}, rank {few['rank']} untold, "
+                f"condition number {row['condition number']:,g}, at oversampling {row['oversampling']:g}"
+            )
             evidence = f"median relative error {row['median error']:.1e} over {len(row['errors'])} matrices"
-            found.append((f"recovery with {where}", row["median error"] < PRECISE, evidence))
+            found.append((claim, row["median error"] < PRECISE, evidence))
     if "sparse regression" in good:
         needed = {row["method"]: row["samples"] for row in good["sparse regression"]["needed"]}
         claim = "lin-RFM at its best power needs fewer samples than the Lasso"
@@ -222,19 +226,23 @@ def _transitions(found: dict[str, Any]) -> list[dict[str, Any]]:
     """Draw the methods, then the powers of either form: of each, one condition number beside the other."""
     own, axes = "two-sided lin-RFM, power 1/2", _share_axes("oversampling")
     shown = (own, "two-sided lin-RFM, power 1", "one-sided lin-RFM, power 1/2")
+    conditions = [
+        (
+            f"condition number {part['condition number']:,g}",
+            {curve["method"]: (found["oversampling"], curve["success"]) for curve in part["curves"]},
+        )
+        for part in found["conditions"]
+    ]
     figures = []
-    for kind in ("Against other methods", "Two-sided lin-RFM", "One-sided lin-RFM"):
-        for place, part in enumerate(found["conditions"]):
-            curves = {curve["method"]: (found["oversampling"], curve["success"]) for curve in part["curves"]}
-            begins = f"{kind.lower()}, "
+    for place, (where, curves) in enumerate(conditions):
+        some = {name: points for name, points in curves.items() if name in shown or "lin-RFM" not in name}
+        figures.append(_figure(f"methods-{place}", f"Against other methods, {where}", "", some, own, axes))
+    for form in ("two-sided", "one-sided"):
+        begins = f"{form} lin-RFM, "
+        for place, (where, curves) in enumerate(conditions):
             some = {name.removeprefix(begins): points for name, points in curves.items() if begins in name}
-            prominent = "power 1/2"
-            if not some:
-                some = {name: points for name, points in curves.items() if name in shown or "lin-RFM" not in name}
-                prominent = own
-            title = f"{kind}, condition number {part['condition number']:,g}"
-            name = f"transitions-{kind.split()[0].lower()}-{place}"
-            figures.append(_figure(name, title, "", some, prominent, axes))
+            title = f"{form.capitalize()} lin-RFM, {where}"
+            figures.append(_figure(f"{form}-{place}", title, "", some, "power 1/2", axes))
     return figures
 
 
