@@ -334,7 +334,7 @@ def _report_beside(output: Path) -> Path:
 @app.command()
 def paper(
     full: Annotated[
-        bool, typer.Option("--full/--quick", help="Large sizes, for an hour, or small ones, for minutes.")
+        bool, typer.Option("--full/--quick", help="Large sizes, which take much longer, or small ones, for minutes.")
     ] = False,
     data: Annotated[
         Path | None,
