@@ -55,7 +55,7 @@ def _itself(value: Any) -> Any:
 
 
 def _note(what: str, k: int, n: int, work: float) -> dict[str, Any]:
-    return {"text": f"{what}, {k + 1} of {n}", "share": work / n}
+    return {"text": f"{what} {k + 1} of {n}", "share": work / n}
 
 
 class Passes:
@@ -83,6 +83,7 @@ class Passes:
             self.client.subscribe_topic(self.topic, self._take)
         try:
             yield
+            self.bar.n = self.bar.total  # what was an estimate, and what the workers have yet to report
         finally:
             if not self.bar.disable:
                 self.client.unsubscribe_topic(self.topic)
@@ -172,6 +173,12 @@ class DistributedBlocks:
         passes.expect(1 + work_of(rounds, 0))
         self.blocks = passes.each("index", 1, UserBlock, confidences)
         self.facts = passes.client.gather(passes.each("count", 0, _facts, self.blocks))
+        columns = [fact["items"] for fact in self.facts]
+        if odd := [block for block, n in enumerate(columns) if n != columns[0]]:
+            raise DataError(
+                f"block {odd[0]} of the interactions has {columns[odd[0]]} items, and block 0 has {columns[0]}; pass "
+                "matrices of the same number of columns"
+            )
         self.item_counts: Ints = passes.total(passes.each("count items", 0, _item_counts, self.blocks))
         self.n_users = sum(fact["users"] for fact in self.facts)
         self.n_items = len(self.item_counts)

@@ -97,12 +97,14 @@ def parquet_table(client: Client, path: str | os.PathLike[str], named: dict[str,
     columns = list(dict.fromkeys(roles.values()))
     schema = pa.schema([found[0][0].field(column) for column in columns])
     runs: list[list[tuple[str, list[int]]]] = []
-    rows = PART_ROWS
+    rows = 0
     for name, (own, sizes) in zip(names, found, strict=True):
         if missing := sorted(set(columns) - set(own.names)):
             raise DataError(f"{name} has no column {missing[0]!r}, as {names[0]} has; write all files alike")
         for group, size in enumerate(sizes):
-            if rows + size > PART_ROWS:
+            if size == 0:
+                continue
+            if not runs or rows + size > PART_ROWS:
                 runs.append([])
                 rows = 0
             if not (runs[-1] and runs[-1][-1][0] == name):
