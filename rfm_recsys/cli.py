@@ -151,11 +151,11 @@ def fit(
             from rfm_recsys.distributed import fit as fit_on_cluster
 
             folder = users or _users_of(model)
-            columns = {"user": user, "item": item, "value": value, "timestamp": timestamp}
-            options = {"checkpoint": kept, "report": report, "duplicates": duplicates, **columns}
             fitted = fit_on_cluster(
-                interactions, client, recommender, users=folder, show_progress=sys.stderr.isatty(), **options
-            )
+                interactions, client, recommender, users=folder, checkpoint=kept, show_progress=sys.stderr.isatty(),
+                report=report, user=user, item=item, value=value, timestamp=timestamp,
+                duplicates=duplicates,  # type: ignore[arg-type]
+            )  # fmt: skip
         fitted.save(model)
         if kept is not None:
             kept.unlink(missing_ok=True)

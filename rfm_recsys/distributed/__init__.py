@@ -20,6 +20,7 @@ import pandas as pd
 from dask import is_dask_collection
 from dask.delayed import Delayed
 from distributed import Client, Future, performance_report
+from distributed.client import ClosedClientError
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 from scipy.sparse import csr_matrix, issparse
@@ -40,7 +41,7 @@ from rfm_recsys.errors import (
 )
 from rfm_recsys.model import Callback, Checkpoint, LinRFM, confidences
 from rfm_recsys.tables import TableModel, plain_ids
-from rfm_recsys.validation import check_integer, check_interactions, shown
+from rfm_recsys.validation import check_flag, check_integer, check_interactions, shown
 
 __all__ = ["fit", "recommend_all"]
 
@@ -118,6 +119,9 @@ def fit(
         raise NotSupportedError("the full form is for one machine; pass LinRFM(factors=256)")
     if duplicates not in ("last", "sum", "error"):
         raise ParameterError(f"duplicates is {duplicates!r}; pass 'last', 'sum' or 'error'")
+    show_progress = check_flag("show_progress", show_progress)
+    if callback is not None and not callable(callback):
+        raise ParameterTypeError(f"callback is {shown(callback)}; pass a function of iteration, elapsed and loss")
     if blocks is not None:
         check_integer("blocks", blocks, 1)
     folder = None if users is None else check_folder(users)
@@ -127,12 +131,13 @@ def fit(
     passes = Passes(client, show_progress)
     reporting = nullcontext() if report is None else performance_report(filename=os.fspath(report))
     with _clear_errors(checkpoint), client.as_current(), reporting, passes.reporting():
+        item_ids: pd.Index[Any] | None
         passes.expect(READING + 1 + work_of(model.iterations, 0) + (folder is not None) * WRITING)
         if isinstance(interactions, str | os.PathLike) or _is_frame(interactions):
             named = {"user": user, "item": item, "value": value, "timestamp": timestamp}
             item_ids, laid = _laid_table(passes, interactions, named, model, blocks, duplicates)
         else:
-            item_ids, laid = _laid_matrices(passes, interactions, settings.alpha, dtype)
+            item_ids, laid = _laid_matrices(passes, interactions, settings.alpha, dtype, model.factors)
         ids = passes.each("user ids", 0, itemgetter(0), laid)
         fitted = DistributedBlocks(passes, passes.each("confidences", 0, itemgetter(1), laid), model.iterations)
         if item_ids is None:
@@ -188,6 +193,8 @@ def recommend_all(
     """
     files, folder = files_of(users), check_folder(output)
     check_integer("N", N, 0)
+    filter_already_liked_items = check_flag("filter_already_liked_items", filter_already_liked_items)
+    show_progress = check_flag("show_progress", show_progress)
     workers_of(client)
     passes = Passes(client, show_progress)
     options = {"N": N, "filter_already_liked_items": filter_already_liked_items}
@@ -219,7 +226,8 @@ def _laid_table(
     entries = int(summary.buckets.sum())
     if entries == 0:
         raise DataError("the table has no rows; pass at least one interaction")
-    sizes = Sizes(summary.n_users, len(item_ids), entries, int(model.factors or 0), dtype.itemsize)
+    row_bytes = summary.user_bytes / entries + 4 + 8 * len(table.roles.keys() & {"value", "timestamp"})
+    sizes = Sizes(summary.n_users, len(item_ids), entries, int(model.factors or 0), dtype.itemsize, row_bytes)
     block_of = deal_out(summary.buckets, sizes, number_of_blocks(sizes, blocks))
     n_blocks = int(block_of.max()) + 1
     check_worker_memory(client, sizes, n_blocks)
@@ -233,7 +241,9 @@ def _is_frame(interactions: Any) -> bool:
     return is_dask_collection(interactions) and hasattr(interactions, "columns")
 
 
-def _laid_matrices(passes: Passes, matrices: Any, alpha: float, dtype: np.dtype[Any]) -> tuple[None, list[Future]]:
+def _laid_matrices(
+    passes: Passes, matrices: Any, alpha: float, dtype: np.dtype[Any], factors: int
+) -> tuple[None, list[Future]]:
     """Return blocks of the matrices that are given, users without ids."""
     given = list(matrices) if isinstance(matrices, Sequence) else []
     if not given or not all(issparse(part) or isinstance(part, Delayed | Future) for part in given):
@@ -241,6 +251,11 @@ def _laid_matrices(passes: Passes, matrices: Any, alpha: float, dtype: np.dtype[
             f"interactions is {shown(matrices)}; pass the path of Parquet files, a Dask DataFrame, or a list of CSR "
             "matrices"
         )
+    here = [part for part in given if issparse(part)]
+    if here:
+        users, entries = sum(part.shape[0] for part in here), sum(part.nnz for part in here)
+        sizes = Sizes(users, here[0].shape[1], entries, factors, dtype.itemsize)
+        check_worker_memory(passes.client, sizes, len(here))
     places = _places(passes.client, len(given))
     futures = [
         passes.sent("interactions", part, workers=[place], allow_other_workers=True)
@@ -279,5 +294,5 @@ def _clear_errors(checkpoint: Any) -> Iterator[None]:
             f"workers were killed again and again over one task ({error}); it is a lack of memory as a rule: give them "
             f"more, or pass more blocks{resume}"
         ) from error
-    except (CommClosedError, CancelledError) as error:
+    except (ClosedClientError, CommClosedError, CancelledError) as error:
         raise ConnectionError(f"the connection to the scheduler is lost ({error}); start it again{resume}") from error

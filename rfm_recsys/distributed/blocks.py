@@ -27,6 +27,7 @@ from rfm_recsys.completion import PASSES, Settings, UserBlock, threads
 from rfm_recsys.errors import DataError
 from rfm_recsys.kernels import MOST_ITERATIONS, RESIDUAL, Floats, Ints
 
+INLINE = 2**16  # bytes up to which a value travels with each task that needs it
 USUAL_ITERATIONS = 12  # of conjugate gradients, for the estimate of the time that is left
 
 Product = Callable[[NDArray[np.intp], Floats], Floats]
@@ -83,7 +84,7 @@ class Passes:
             self.client.subscribe_topic(self.topic, self._take)
         try:
             yield
-            self.bar.n = self.bar.total  # what was an estimate, and what the workers have yet to report
+            self.bar.n = self.bar.total or 0  # what was an estimate, and what the workers have yet to report
         finally:
             if not self.bar.disable:
                 self.client.unsubscribe_topic(self.topic)
@@ -103,7 +104,7 @@ class Passes:
     ) -> list[Future]:
         """Run a function on the state of every block, and on what is common to all; return its results as futures."""
         self.number += 1
-        shared = [self.sent(what, value) for value in common]
+        shared = [self.sent(what, value) if sizeof(value) > INLINE else value for value in common]
         return [
             self.client.submit(
                 _work,
@@ -288,7 +289,7 @@ def conjugate_gradients(product: Product, rhs: Floats) -> tuple[Floats, NDArray[
     """
     limits = np.finfo(rhs.dtype)
     x = np.zeros_like(rhs)
-    solved = ~rhs.any(axis=1)
+    solved: NDArray[np.bool_] = np.logical_not(rhs.any(axis=1))
     square = _dots(rhs, rhs)
     active = np.flatnonzero(square > limits.tiny / limits.eps**2)
     enough, square = (square * (RESIDUAL * limits.eps) ** 2)[active], square[active]
@@ -299,13 +300,14 @@ def conjugate_gradients(product: Product, rhs: Floats) -> tuple[Floats, NDArray[
             break
         q = product(active, p)
         q += p
-        step = (square / _dots(p, q))[:, None]
-        x[active] += step * p
-        r -= step * q
-        before, square = square, _dots(r, r)
+        with np.errstate(all="ignore"):  # what overflows is not solved, and told by that
+            step = (square / _dots(p, q))[:, None]
+            x[active] += step * p
+            r -= step * q
+            before, square = square, _dots(r, r)
+            p = r + (square / before)[:, None] * p
         solved[active[square <= enough]] = True
         going = square > enough  # one that is not a number is not
-        p = r + (square / before)[:, None] * p
         if not going.all():
             active, enough, square, r, p = active[going], enough[going], square[going], r[going], p[going]
     return x, np.flatnonzero(~solved)
@@ -337,7 +339,7 @@ def _facts(block: UserBlock) -> dict[str, Any]:
     active, liked = block.activity()
     digest = hashlib.sha256(repr((block.n_users, block.n_items)).encode())
     for part in (block.indptr, block.indices, block.confidence):
-        digest.update(part)
+        digest.update(part.tobytes())
     facts = {"users": block.n_users, "items": block.n_items, "dtype": block.dtype, "active": active, "liked": liked}
     return facts | {"digest": digest.digest(), "entries": len(block.indices)}
 

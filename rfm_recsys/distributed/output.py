@@ -102,10 +102,10 @@ def read_users(path: Path, n_items: int, factors: int) -> tuple["pd.Index[Any]",
     """Return ids, factors, shape (users, factors), and items of a block; raises DataError for any other file."""
     try:
         table = parquet.read_table(path, columns=["user_id", "factors", "items"], use_threads=False).combine_chunks()
-        ids, U, items = (table.column(k).chunk(0) if table.num_rows else None for k in range(3))
-        if ids is None:
+        if table.num_rows == 0:
             raise ValueError("it has no users")
-        U = U.flatten().to_numpy().reshape(table.num_rows, -1)
+        factor_lists, items = table.column(1).chunk(0), table.column(2).chunk(0)
+        U = factor_lists.flatten().to_numpy().reshape(table.num_rows, -1)
         indptr, indices = np.asarray(items.offsets), np.asarray(items.values)
         matrix = csr_matrix((np.ones(len(indices), dtype=U.dtype), indices, indptr), shape=(table.num_rows, n_items))
         if U.shape[1] != factors:

@@ -16,9 +16,11 @@ from rfm_recsys.errors import InsufficientMemoryError, ParameterError
 
 BUCKETS = 4096  # of users by their hash; a block is a run of buckets
 LEAST_BLOCKS = 8  # so that a few workers have work each
-BLOCK_BYTES = 2**28  # that a block of users may take with its factors: what a task is given, and what a loss costs
+BLOCK_BYTES = 2**26  # that a block of users may take with its factors: what a task is given, and what a loss costs
+LAYOUT_COPIES = 2.5  # of a row on its way to its block
+SORTING = 100  # bytes for each interaction of a block of a table, to put them in order
 USER_COST, USER_COST_BY_FACTOR = 5.0, 0.06  # of a user, in entries: steps of conjugate gradients, and Gram matrices
-PROCESS_BYTES = 350 * 2**20  # of a worker that holds nothing: the interpreter, Dask, Arrow, and the compiled kernels
+PROCESS_BYTES = 400 * 2**20  # of a worker that holds nothing: the interpreter, Dask, Arrow, and the compiled kernels
 SPARE = 0.9  # of a worker's memory that may be planned with; Dask pauses a worker at .8 of it, and ends it at .95
 
 
@@ -31,6 +33,7 @@ class Sizes:
     entries: int
     factors: int
     itemsize: int
+    row_bytes: float = 0.0  # of an interaction of a table, as it travels to its block
 
     @property
     def block_width(self) -> int:
@@ -42,15 +45,10 @@ class Sizes:
         """Bytes of all blocks together: interactions by user and by item, ids, weights, and one array of factors."""
         return self.entries * 2 * (4 + self.itemsize) + self.n_users * (16 + self.itemsize * (1 + self.factors))
 
-    @property
-    def layout_bytes(self) -> int:
-        """Bytes of all interactions on their way to their blocks: ids, item numbers, values, and their copies."""
-        return 40 * self.entries
-
     def task_bytes(self, n_blocks: int) -> int:
         """Bytes that a task takes beside the blocks' state, at most."""
         users, entries = -(-self.n_users // n_blocks), -(-self.entries // n_blocks)
-        layout = 100 * entries  # sorting a block
+        layout = SORTING * entries if self.row_bytes else 0
         solve = users * self.block_width * self.itemsize
         return max(layout, solve) + 2 * self.broadcast_bytes
 
@@ -62,7 +60,7 @@ class Sizes:
     def worker_bytes(self, n_blocks: int, n_workers: int, n_threads: int) -> int:
         """Return the bytes that a worker takes, at most, when it has its share of the blocks and its broadcasts."""
         share = -(-n_blocks // n_workers) / n_blocks
-        held = max(self.state_bytes, min(self.layout_bytes, 2 * self.state_bytes)) * share
+        held = max(self.state_bytes, LAYOUT_COPIES * self.row_bytes * self.entries) * share
         sums = (2 + math.ceil(math.log2(n_blocks + 1))) * self.broadcast_bytes
         n_items_index = 16 * self.n_items * -(-n_blocks // n_workers)  # where an item begins in a block
         return PROCESS_BYTES + int(held) + sums + n_items_index + n_threads * self.task_bytes(n_blocks)

@@ -55,11 +55,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Summary:
-    """What the first pass finds: ids of items, interactions in each bucket of users, and the users' least hashes."""
+    """What the first pass finds: ids of items, interactions in each bucket of users, and the users' least hashes.
+
+    ``user_bytes`` are those of all user ids, each as often as it stands in the table.
+    """
 
     items: "pd.Series[Any]"
     buckets: NDArray[np.int64]
     smallest: NDArray[np.uint64]
+    user_bytes: int
 
     @property
     def n_users(self) -> int:
@@ -199,7 +203,8 @@ def _read(pieces: list[tuple[str, list[int]]], filesystem: Any, schema: pa.Schem
             tables.append(table.select(schema.names).cast(schema))
         except (pa.ArrowException, OSError, ValueError) as error:
             raise _broken(name, error) from error
-    return pa.concat_tables(tables).to_pandas(use_threads=False)
+    frame: pd.DataFrame = pa.concat_tables(tables).to_pandas(use_threads=False)
+    return frame
 
 
 def _broken(name: str, error: Exception) -> DataError:
@@ -219,8 +224,7 @@ def _checked(name: str, frame: pd.DataFrame, roles: Roles) -> pd.DataFrame:
 
 
 def _hashes(users: "pd.Series[Any]") -> NDArray[np.uint64]:
-    hashes: NDArray[np.uint64] = pd.util.hash_pandas_object(users, index=False).to_numpy(dtype=np.uint64)
-    return hashes
+    return np.asarray(pd.util.hash_pandas_object(users, index=False), dtype=np.uint64)
 
 
 def _buckets(hashes: NDArray[np.uint64]) -> NDArray[np.intp]:
@@ -232,13 +236,15 @@ def _summary(name: str, frame: pd.DataFrame, roles: Roles) -> Summary:
     hashes = _hashes(frame[roles["user"]])
     smallest = np.sort(pd.unique(hashes))[:SMALLEST]
     items = frame[roles["item"]].drop_duplicates().reset_index(drop=True)
-    return Summary(items, np.bincount(_buckets(hashes), minlength=BUCKETS), smallest)
+    user_bytes = int(frame[roles["user"]].memory_usage(index=False, deep=True))
+    return Summary(items, np.bincount(_buckets(hashes), minlength=BUCKETS), smallest, user_bytes)
 
 
 def _together(summaries: list[Summary]) -> Summary:
     items = pd.concat([summary.items for summary in summaries], ignore_index=True).drop_duplicates(ignore_index=True)
     smallest = np.unique(np.concatenate([summary.smallest for summary in summaries]))[:SMALLEST]
-    return Summary(items, np.sum([summary.buckets for summary in summaries], axis=0), smallest)
+    buckets = np.sum([summary.buckets for summary in summaries], axis=0)
+    return Summary(items, buckets, smallest, sum(summary.user_bytes for summary in summaries))
 
 
 def _pieces(
@@ -274,9 +280,9 @@ def _block(
     """Return users and matrix of a block, made of its pieces as :func:`from_frame` does of a whole table."""
     frame = pd.concat(pieces, ignore_index=True)
     frame["item"] = pd.Categorical.from_codes(frame["item"].to_numpy(), dtype=pd.CategoricalDtype(item_ids))
-    table = from_frame(frame, "user", "item", duplicates=duplicates, **{role: role for role in roles})  # type: ignore[arg-type]
+    table = from_frame(frame, "user", "item", duplicates=duplicates, **{role: role for role in roles})
     del frame
-    items = table.item_ids.codes[table.items]  # type: ignore[attr-defined]  # a CategoricalIndex
+    items = pd.Categorical(table.item_ids).codes[table.items]
     shape = len(table.user_ids), len(item_ids)
     matrix = csr_matrix((table.values, (table.users, items)), shape=shape)
     return table.user_ids, confidences(check_interactions(matrix, dtype), alpha)

@@ -3,8 +3,8 @@
 agreement: factors and metrics of 1, 2 and 4 workers against the local fit, ML-1M and Gowalla. scaling: seconds of the
 rounds on 1 and 2 workers, of one thread each, on a problem that is bound by compute. large: interactions as Parquet
 that two small workers fit (large, after log has written it) and recommend from (recommend); seconds, peak memory of
-every process, and bytes over the loopback device. faults: fits with a worker killed at a random moment, and a client
-that is killed and started again.
+every process, and bytes over the loopback device. costs: the constants of the cost model of docs/scaling.md. faults:
+fits with a worker killed at a random moment, and a client that is killed and started again.
 """
 
 import argparse
@@ -26,18 +26,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import psutil
-from common import DATA, RESULTS, spread
+from common import DATA, RESULTS, median_seconds, spread
 from distributed import Client, LocalCluster
 from scipy.sparse import csr_matrix, load_npz
 
-from rfm_recsys import LinRFM
+from rfm_recsys import LinRFM, kernels
+from rfm_recsys.agop import multiply
+from rfm_recsys.completion import OVERSAMPLING, PASSES, UserBlock, threads
 from rfm_recsys.datasets import read_lightgcn, synthetic_movielens
-from rfm_recsys.distributed import fit, recommend_all
-from rfm_recsys.distributed.plan import Sizes, number_of_blocks
+from rfm_recsys.distributed import fit, recommend_all, tables
+from rfm_recsys.distributed.blocks import Passes, conjugate_gradients
+from rfm_recsys.distributed.plan import Sizes, number_of_blocks, workers_of
 from rfm_recsys.evaluation import Fold, evaluate, mean_over_users
 from rfm_recsys.tables import TableModel
 
 BLOCKS = 8
+ITERATIONS = 11  # of the items' conjugate gradients: with the default alpha of 7, and values of 1
+NETWORK = 1.25e9  # bytes a second between the machines of the clusters predicted for: 10 Gbit/s
+CLUSTERS = (
+    (10**9, 20 * 10**6, 10**6, 16),
+    (10**9, 20 * 10**6, 10**6, 64),
+    (10**10, 200 * 10**6, 10**6, 64),
+    (10**10, 200 * 10**6, 10**6, 256),
+    (10**11, 10**9, 10**7, 1024),
+)
 GOWALLA = {"power": 0.25, "item_norm": 1.0, "user_norm": 1.0, "alpha": 20.0, "regularization": 3.0}
 
 
@@ -67,8 +79,8 @@ def distance(A: Any, B: Any) -> float:
 def distance_of_scores(A: Any, B: Any) -> float:
     """Return the distance of ``A A^T`` from ``B B^T``, which what turns both alike leaves alone."""
     A, B = A.astype(np.float64), B.astype(np.float64)
-    own = np.linalg.norm(B.T @ B) ** 2
-    return float(np.sqrt(max(np.linalg.norm(A.T @ A) ** 2 + own - 2 * np.linalg.norm(A.T @ B) ** 2, 0) / own))
+    own, other, both = (float(np.linalg.norm(product)) ** 2 for product in (B.T @ B, A.T @ A, A.T @ B))
+    return float(np.sqrt(max(other + own - 2 * both, 0) / own))
 
 
 def agreement(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -77,7 +89,7 @@ def agreement(arguments: argparse.Namespace) -> dict[str, Any]:
     known = train + valid
     users = np.flatnonzero(np.diff(test.indptr))
     problems = {
-        "ml-1m": (Fold(strong[0], np.arange(strong[1].shape[0]), *strong[1:], known=False), {}, ("ndcg", 100)),
+        "ml-1m": (Fold(strong[0], np.arange(strong[1].shape[0]), strong[1], strong[2], known=False), {}, ("ndcg", 100)),
         "gowalla": (Fold(known, users, known[users], test[users], known=True), GOWALLA, ("ndcg", 20)),
     }
     result: dict[str, Any] = {}
@@ -91,7 +103,7 @@ def agreement(arguments: argparse.Namespace) -> dict[str, Any]:
         for dtype in (np.float64, np.float32):
             data = csr_matrix(fold.train, dtype=dtype)
 
-            def model(settings: dict[str, float] = settings, dtype: Any = dtype) -> LinRFM:
+            def model(settings: dict[str, Any] = settings, dtype: Any = dtype) -> LinRFM:
                 return LinRFM(arguments.factors, **settings, dtype=dtype)
 
             local = model().fit(data, show_progress=False)
@@ -126,7 +138,7 @@ def scaling(arguments: argparse.Namespace) -> dict[str, Any]:
     for n_workers in (1, 2, 1, 2):
         with cluster(n_workers) as client:
             taken: list[float] = []
-            options = {"show_progress": False, "callback": lambda _, seconds, __: taken.append(seconds)}  # noqa: B023
+            options: dict[str, Any] = {"show_progress": False, "callback": lambda _, seconds, __: taken.append(seconds)}  # noqa: B023
             fit(blocks_of(data[:5000]), client, LinRFM(arguments.factors), **options)  # loads the kernels
             taken.clear()
             begun = time.perf_counter()
@@ -236,7 +248,7 @@ def large(arguments: argparse.Namespace) -> dict[str, Any]:
         result["peak, GB"] = peaks(watch, workers)
         result["no worker was restarted"] = client.run(os.getpid) == workers
     table.save(root / "model.rfm")
-    sizes = Sizes(n_users, n_items, n, arguments.factors, 4)
+    sizes = Sizes(n_users, n_items, n, arguments.factors, 4, row_bytes=12)
     result["blocks"] = number_of_blocks(sizes, None)
     result["formula for a worker, GB"] = sizes.worker_bytes(result["blocks"], arguments.workers, 1) / 1e9
     result["dense matrix, GB"] = 4 * n_users * n_items / 1e9
@@ -258,6 +270,132 @@ def recommend(arguments: argparse.Namespace) -> dict[str, Any]:
         result["peak, GB"] = peaks(watch, workers)
     files = sorted((root / "recommendations").iterdir())
     result["users"] = sum(int(pd.read_parquet(file, columns=["user_id"])["user_id"].nunique()) for file in files)
+    print(json.dumps(result, indent=1))
+    return result
+
+
+def timed(work: Any) -> float:
+    """Return the least of three times, in seconds; a first run loads the kernels."""
+    work()
+    return min(median_seconds(work, 1) for _ in range(3))
+
+
+def costs(arguments: argparse.Namespace) -> dict[str, float]:
+    """Measure what each operation takes for a unit of its work: the constants of the cost model, in seconds."""
+    f, n_items = arguments.factors, 100_000
+    b = f + OVERSAMPLING
+    blocks = [spread(n_users, n_items, 3_000_000) for n_users in (15_000, 60_000, 240_000)]
+    settings, _ = LinRFM(f).checked_parameters()
+    rng = np.random.default_rng(0)
+    Q = (0.01 * rng.standard_normal((n_items, b))).astype(np.float32)
+    F, scale = np.ascontiguousarray(Q[:, :f]), np.ones(n_items, dtype=np.float32)
+    result: dict[str, float] = {}
+    with threads(1):
+        solves, products = [], []
+        for data in blocks:
+            block = UserBlock(csr_matrix(data * np.float32(7)))
+            block.weigh(settings, 50.0)
+            solves.append(timed(lambda: block.solve(F)))  # noqa: B023
+            products.append(timed(lambda: block.agop_product(settings, scale, Q)))  # noqa: B023
+            if data is blocks[1]:
+                n, m, R = data.nnz, data.shape[0], block.U
+                chosen = np.flatnonzero(block.item_counts)
+                P, out = F[chosen], np.empty((len(chosen), f), dtype=np.float32)
+                gram = timed(lambda: kernels.gram_products(block.by_item, R, chosen, P, out))  # noqa: B023
+                result["items, of an entry and factor"] = gram / (n * f)
+                result["index, of an entry"] = timed(lambda: UserBlock(csr_matrix(data * np.float32(7)))) / n  # noqa: B023
+                small = timed(lambda: (block.grams(), multiply(block.U, F[:f])))  # noqa: B023
+                result["grams, of a user and factor^2"] = small / (m * f * f)
+                recommending = LinRFM(f, num_threads=1)
+                recommending.item_factors, recommending.user_factors = F, R
+                some = np.arange(1000)
+                best = timed(lambda: recommending.recommend(some, data[some]))  # noqa: B023
+                result["recommending, of a user, item and factor"] = best / (1000 * n_items * f)
+        users, entries = (np.array([part.shape[0] for part in blocks]), np.array([part.nnz for part in blocks]))
+        for name, seconds, width in (("solve", solves, f), ("product", products, b)):
+            (of_entry, of_user), *_ = np.linalg.lstsq(np.stack([entries, users], axis=1) * width, np.array(seconds))
+            result[f"{name}, of an entry and column"], result[f"{name}, of a user and column"] = of_entry, of_user
+        rhs = rng.standard_normal((n_items, f)).astype(np.float32)
+        calls: list[int] = []
+
+        def product(chosen: Any, P: Any) -> Any:
+            calls.append(len(chosen))
+            return 6 * P
+
+        begun = time.perf_counter()
+        conjugate_gradients(product, rhs)
+        result["client, of an item, factor and iteration"] = (time.perf_counter() - begun) / (sum(calls) * f)
+        frame = pd.DataFrame({"user_id": rng.integers(0, 60_000, 2**21), "item_id": rng.integers(0, n_items, 2**21)})
+        roles = {"user": "user_id", "item": "item_id"}
+        reading = timed(lambda: tables._summary("", frame, roles))
+        ids, block_of = pd.RangeIndex(n_items), np.arange(4096) // 128
+        reading += timed(lambda: tables._pieces("", frame, roles, ids, block_of))
+        piece = frame.rename(columns={"user_id": "user", "item_id": "item"}).astype({"item": np.int32})
+        dtype = np.dtype(np.float32)
+        reading += timed(lambda: tables._block([piece], [], ids, "last", 7.0, dtype))
+        result["reading, of a row"] = reading / len(frame)
+    with cluster(2) as client:
+        passes = Passes(client, False)
+        here = [passes.sent("place", k, workers=[place]) for k, place in enumerate(workers_of(client))]
+        sending = timed(lambda: passes.total(passes.each("send", 0, _second, here, common=(Q,))))
+        result["sending and adding, of a byte and 2 workers"] = sending / Q.nbytes
+        result["a pass over 32 small blocks"] = timed(
+            lambda: passes.total(passes.each("small", 0, _second, here * 16, common=(np.ones(1),)))
+        )
+    print(json.dumps(result, indent=1))
+    return result
+
+
+def _second(_: int, value: Any) -> Any:
+    return value
+
+
+def predicted(
+    costs: dict[str, float], rows: int, n_users: int, n_items: int, factors: int, n_workers: int, network: float | None
+) -> dict[str, float]:
+    """Return what the cost model says of a fit of two rounds; ``network`` in bytes a second, None for one machine."""
+    f, b, w, entries = factors, factors + OVERSAMPLING, n_workers, rows
+    sizes = Sizes(n_users, n_items, rows, f, 4, row_bytes=12)
+    n_blocks = number_of_blocks(sizes, None)
+    solve = entries * f * costs["solve, of an entry and column"] + n_users * f * costs["solve, of a user and column"]
+    product = (
+        entries * b * costs["product, of an entry and column"] + n_users * b * costs["product, of a user and column"]
+    )
+    reading = rows * costs["reading, of a row"] + entries * costs["index, of an entry"]
+    items = (ITERATIONS + 0.5) * entries * f * costs["items, of an entry and factor"]
+    grams = n_users * f * f * costs["grams, of a user and factor^2"]
+    out, back = (
+        n_items * 4 * columns for columns in (PASSES * b + (2 + ITERATIONS) * f, PASSES * b + (1 + ITERATIONS) * f)
+    )
+    if network is None:
+        sending = out * costs["sending and adding, of a byte and 2 workers"] * w / 2
+    else:
+        sending = (out + back) * (1 + np.log2(w)) / network
+    waiting = (PASSES + ITERATIONS + 5) * n_blocks * costs["a pass over 32 small blocks"] / 32
+    client = ITERATIONS * n_items * f * costs["client, of an item, factor and iteration"]
+    recommending = n_users * n_items * f * costs["recommending, of a user, item and factor"]
+    serial = sending + waiting + client
+    return {
+        "reading": reading / w,
+        "parallel part of the rounds": (PASSES * product + 2 * solve + items + grams) / w,
+        "serial part of the rounds": serial,
+        "fit": (reading + PASSES * product + 2 * solve + items + grams) / w + serial,
+        "recommending": recommending / w,
+        "GB over the wire in the rounds": w * (out + back) / 1e9,
+        "GB over the wire, reading": rows * sizes.row_bytes * (w - 1) / w / 1e9,
+        "GB of a worker": sizes.worker_bytes(n_blocks, w, 1) / 1e9,
+        "blocks": n_blocks,
+    }
+
+
+def predict(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Ask the cost model for what ``large`` measures, and for what no machine here can."""
+    measured = json.loads((RESULTS / "cluster.json").read_text())["costs"]
+    n, n_users, n_items = large_sizes(arguments)
+    result = {"large": predicted(measured, n, n_users, n_items, arguments.factors, arguments.workers, None)}
+    for rows, users, items, n_workers in CLUSTERS:
+        name = f"{rows:,} interactions, {users:,} users, {items:,} items, {n_workers} workers"
+        result[name] = predicted(measured, rows, users, items, arguments.factors, n_workers, NETWORK)
     print(json.dumps(result, indent=1))
     return result
 
@@ -306,7 +444,7 @@ def _same(path: Path, expected: pd.DataFrame) -> bool:
     found = pd.read_parquet(path)
     return bool(
         found["user_id"].equals(expected["user_id"])
-        and np.array_equal(np.stack(found["factors"]), np.stack(expected["factors"]))
+        and np.array_equal(np.stack(found["factors"].tolist()), np.stack(expected["factors"].tolist()))
     )
 
 
@@ -357,7 +495,7 @@ def main() -> None:
     parser.add_argument("--progress", action="store_true")
     parser.add_argument("--kills", type=int, default=20)
     arguments = parser.parse_args()
-    path = RESULTS / "distributed.json"
+    path = RESULTS / "cluster.json"
     for part in PARTS:
         if part.__name__ in arguments.parts:
             found = part(arguments)
@@ -365,7 +503,7 @@ def main() -> None:
             path.write_text(json.dumps(result | {part.__name__: found}, indent=1) + "\n")
 
 
-PARTS = (agreement, scaling, log, large, recommend, faults)
+PARTS = (agreement, scaling, log, large, recommend, costs, predict, faults)
 
 if __name__ == "__main__":
     main()
