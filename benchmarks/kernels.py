@@ -116,7 +116,9 @@ def main() -> None:
         colour = [COLOURS["LinRFM"]] * 4 + [COLOURS["matrix product"]] * 2
         bars = axes.bar(places, [row[f"{name} GFLOP/s"] for name in names], 0.25, color=colour, alpha=0.4 + 0.3 * k)
         axes.bar_label(bars, [f"{row[f'{name} GFLOP/s']:.0f}\n{row['factors']}" for name in names], fontsize=8)
-    axes.set_xticks([i + 0.27 for i in range(len(names))], names)
+    axes.set_xticks(
+        [i + 0.27 for i in range(len(names))], [name.replace("_", "_\n").replace(" ", "\n") for name in names]
+    )
     axes.set(ylabel="GFLOP/s, one core", title="Kernels and what bounds them, at 64, 256 and 512 factors")
     axes.margins(y=0.15)
     axes.spines[["top", "right"]].set_visible(False)

@@ -44,6 +44,7 @@ WIDER = 10.0  # a rank that was given up is gone back to when the gap after it i
 # A gap after the rank that is clear. A power above 1/2, where the objective has no bound (p < 0), waits for that: with
 # power 1 from the start, the first singular vectors are taken for true ones, and 500 x 500 from 10,000 entries fails.
 CLEAR = 100.0
+PLAIN = 1.5  # a gap in round 1, where the other entries are 0, that chance does not make
 SPARE, PASSES = 4, 4  # of the block that finds singular vectors: columns beyond those needed, and passes over X
 PRECISION = 1e-3  # of a solve, in units of eps
 MOST_ITERATIONS = 500  # of its conjugate gradients
@@ -519,10 +520,9 @@ def two_sided_rounds(
     right: Floats = np.zeros((n, 0))
     V: Floats = np.zeros((n, 0))
     values, eps = observed.values / (1 + regularization), np.inf
-    search = RankSearch(most)
+    U, s, V = leading_triplets(observed, left, right, values, _widened(V, most, min(m, n), generator))
+    search, went_back = RankSearch(most, s), False
     while True:
-        U, s, V = leading_triplets(observed, left, right, values, _widened(V, search.rank, min(m, n), generator))
-        went_back = search.update(s)
         rank = search.rank
         yield LowRankIterate(observed, left, right, values, eps, s, rank, rank == most)
         eps = s[rank] if went_back else min(eps, s[rank])
@@ -534,24 +534,28 @@ def two_sided_rounds(
         )
         left, right = system.solve()
         values = (observed.values - observed.sampled(left, right)) * system.shrinkage
+        U, s, V = leading_triplets(observed, left, right, values, _widened(V, rank, min(m, n), generator))
+        went_back = search.update(s)
 
 
 class RankSearch:
     """The search for the rank, from the singular values of the iterates alone.
 
-    It begins with 1. A rank is given up for the next when the singular value after it has not fallen to ``FALL`` for
-    ``PATIENCE`` rounds, or ``CLEARLY`` times as many where the gap is clear: then no matrix of that rank is near. And
-    it is gone back to when the gap after it has become ``WIDER`` since: then there is one.
+    It begins where the gap is widest in round 1, if it is ``PLAIN``, and with 1 otherwise. A rank is given up for the
+    next when the singular value after it has not fallen to ``FALL`` for ``PATIENCE`` rounds, or ``CLEARLY`` times as
+    many where the gap is clear: then no matrix of that rank is near. And it is gone back to when the gap after it has
+    become ``WIDER`` since: then there is one.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.rank, self.waited, self.lowest = 1, 0, np.inf
-        self.given_up: list[float] = []  # the gap after each lower rank, when it was given up
+    def __init__(self, most: int, s: Floats) -> None:
+        gaps = _gaps(s, most)
+        self.most, self.rank = most, 1 + int(np.argmax(gaps)) if gaps.max() > PLAIN else 1
+        self.waited, self.lowest = 0, s[self.rank]
+        self.given_up: list[float] = gaps[: self.rank - 1].tolist()  # the gap after each lower rank, when that happened
 
     def update(self, s: Floats) -> bool:
         """Take the singular values of a round, more of them than the rank; return whether an earlier rank is back."""
-        gaps = s[: self.rank] / np.maximum(s[1 : self.rank + 1], np.finfo(float).eps * s[0])
+        gaps = _gaps(s, self.rank)
         wider = gaps[:-1] / self.given_up
         if len(wider) and wider.max() > WIDER:
             self.rank = 1 + int(np.argmax(wider))
@@ -567,6 +571,12 @@ class RankSearch:
             self.rank += 1
             self.waited, self.lowest = 0, s[self.rank]
         return False
+
+
+def _gaps(s: Floats, rank: int) -> Floats:
+    """Return the ratios of successive singular values, the last that of the one at the rank and the one after it."""
+    gaps: Floats = s[:rank] / np.maximum(s[1 : rank + 1], np.finfo(float).eps * s[0])
+    return gaps
 
 
 def leading_triplets(

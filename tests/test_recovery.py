@@ -163,9 +163,11 @@ def test_leading_triplets_are_those_of_the_matrix() -> None:
 
 
 def test_the_search_for_the_rank() -> None:
-    search = RankSearch(3)
+    assert RankSearch(3, np.array([1, 0.9, 0.3, 0.2, 0.1])).rank == 2
+    assert RankSearch(3, np.array([1, 0.9, 0.8, 0.7, 0.1])).rank == 1  # three are the most there may be
+    search = RankSearch(3, np.array([1, 0.5, 0.5, 0.5, 0.5]))
     assert search.rank == 1
-    for _ in range(recovery.PATIENCE + 1):
+    for _ in range(recovery.PATIENCE):
         assert not search.update(np.array([1, 0.5, 0.5, 0.5, 0.5]))
     assert search.rank == 2  # the second does not fall
     for fallen in (0.5, 0.4, 0.3):
@@ -176,8 +178,9 @@ def test_the_search_for_the_rank() -> None:
     for _ in range(40):
         search.update(np.array([1, 0.04, 0.01, 0.01, 0.01]))
     assert search.rank == 3  # and not beyond what there may be
-    search, clear = RankSearch(3), np.array([1, 1e-3, 1e-3, 1e-3, 1e-3])
-    for _ in range(recovery.PATIENCE * recovery.CLEARLY):
+    clear = np.array([1, 1e-3, 1e-3, 1e-3, 1e-3])
+    search = RankSearch(3, clear)
+    for _ in range(recovery.PATIENCE * recovery.CLEARLY - 1):
         search.update(clear)
     assert search.rank == 1
     search.update(clear)
