@@ -8,6 +8,7 @@ fits with a worker killed at a random moment, and a client that is killed and st
 """
 
 import argparse
+import io
 import json
 import os
 import shutil
@@ -27,7 +28,7 @@ import numpy as np
 import pandas as pd
 import psutil
 from common import DATA, RESULTS, median_seconds, spread
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, get_task_stream
 from scipy.sparse import csr_matrix, load_npz
 
 from rfm_recsys import LinRFM, kernels
@@ -42,6 +43,7 @@ from rfm_recsys.tables import TableModel
 
 BLOCKS = 8
 ITERATIONS = 11  # of the items' conjugate gradients: with the default alpha of 7, and values of 1
+PARALLEL = {"eigenvectors", "users", "grams", "features", "right-hand sides", "items"}  # passes over the blocks
 NETWORK = 1.25e9  # bytes a second between the machines of the clusters predicted for: 10 Gbit/s
 CLUSTERS = (
     (10**9, 20 * 10**6, 10**6, 16),
@@ -101,6 +103,8 @@ def agreement(arguments: argparse.Namespace) -> dict[str, Any]:
             return mean_over_users(values[f"{metric}@{depth}"])
 
         for dtype in (np.float64, np.float32):
+            if arguments.only not in (None, f"{name}, {np.dtype(dtype).name}"):
+                continue
             data = csr_matrix(fold.train, dtype=dtype)
 
             def model(settings: dict[str, Any] = settings, dtype: Any = dtype) -> LinRFM:
@@ -141,13 +145,19 @@ def scaling(arguments: argparse.Namespace) -> dict[str, Any]:
             options: dict[str, Any] = {"show_progress": False, "callback": lambda _, seconds, __: taken.append(seconds)}  # noqa: B023
             fit(blocks_of(data[:5000]), client, LinRFM(arguments.factors), **options)  # loads the kernels
             taken.clear()
-            begun = time.perf_counter()
-            fit(blocks_of(data), client, LinRFM(arguments.factors), **options)
-            whole = time.perf_counter() - begun
-        result.setdefault(f"{n_workers} workers", []).append({"rounds": taken, "with sending the data": whole})
-        print(n_workers, sum(taken), taken, whole, flush=True)
-    one, two = (min(sum(run["rounds"]) for run in result[f"{n} workers"]) for n in (1, 2))
-    result["two workers' time / one's"] = two / one
+            with get_task_stream(client) as stream:
+                fit(blocks_of(data), client, LinRFM(arguments.factors), **options)
+            busy: dict[str, float] = {}
+            for task in stream.data:
+                if str(task["key"]).rsplit("-", 4)[0] in PARALLEL:
+                    spans = [span["stop"] - span["start"] for span in task["startstops"] if span["action"] == "compute"]
+                    busy[task["worker"]] = busy.get(task["worker"], 0) + sum(spans)
+        run = {"rounds": sum(taken), "busiest worker, on blocks": max(busy.values())}
+        result.setdefault(f"{n_workers} workers", []).append(run)
+        print(n_workers, run, flush=True)
+    for what in ("rounds", "busiest worker, on blocks"):
+        one, two = (min(run[what] for run in result[f"{n} workers"]) for n in (1, 2))
+        result[f"two workers' time / one's, {what}"] = two / one
     begun = time.perf_counter()
     LinRFM(arguments.factors, num_threads=1).fit(data, show_progress=False)
     result["local, 1 thread"] = time.perf_counter() - begun
@@ -256,6 +266,15 @@ def large(arguments: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
+def small(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Do as ``log`` and ``large`` with a fifth of the interactions, on which the cost model is fitted."""
+    fifth = argparse.Namespace(**vars(arguments))
+    fifth.interactions, fifth.scratch = large_sizes(arguments)[0] // 5, arguments.scratch / "small"
+    if not (fifth.scratch / "log").is_dir():
+        log(fifth)
+    return large(fifth)
+
+
 def recommend(arguments: argparse.Namespace) -> dict[str, Any]:
     root = arguments.scratch
     shutil.rmtree(root / "recommendations", ignore_errors=True)
@@ -326,8 +345,10 @@ def costs(arguments: argparse.Namespace) -> dict[str, float]:
         conjugate_gradients(product, rhs)
         result["client, of an item, factor and iteration"] = (time.perf_counter() - begun) / (sum(calls) * f)
         frame = pd.DataFrame({"user_id": rng.integers(0, 60_000, 2**21), "item_id": rng.integers(0, n_items, 2**21)})
+        buffer = io.BytesIO()
+        frame.to_parquet(buffer, index=False)
         roles = {"user": "user_id", "item": "item_id"}
-        reading = timed(lambda: tables._summary("", frame, roles))
+        reading = 2 * timed(lambda: pd.read_parquet(buffer)) + timed(lambda: tables._summary("", frame, roles))
         ids, block_of = pd.RangeIndex(n_items), np.arange(4096) // 128
         reading += timed(lambda: tables._pieces("", frame, roles, ids, block_of))
         piece = frame.rename(columns={"user_id": "user", "item_id": "item"}).astype({"item": np.int32})
@@ -336,12 +357,13 @@ def costs(arguments: argparse.Namespace) -> dict[str, float]:
         result["reading, of a row"] = reading / len(frame)
     with cluster(2) as client:
         passes = Passes(client, False)
-        here = [passes.sent("place", k, workers=[place]) for k, place in enumerate(workers_of(client))]
+        here = [client.submit(int, k, workers=[place]) for k, place in enumerate(workers_of(client))]
         sending = timed(lambda: passes.total(passes.each("send", 0, _second, here, common=(Q,))))
         result["sending and adding, of a byte and 2 workers"] = sending / Q.nbytes
-        result["a pass over 32 small blocks"] = timed(
-            lambda: passes.total(passes.each("small", 0, _second, here * 16, common=(np.ones(1),)))
-        )
+        waiting = timed(lambda: passes.total(passes.each("small", 0, _second, here * 16, common=(np.ones(1),))))
+        adding = timed(lambda: passes.total(passes.each("add", 0, _second, here * 16, common=(Q,)))) - sending - waiting
+        result["a pass over 32 small blocks"] = waiting
+        result["adding, of a byte of a block and 2 workers"] = adding / (30 * Q.nbytes)
     print(json.dumps(result, indent=1))
     return result
 
@@ -361,41 +383,62 @@ def predicted(
     product = (
         entries * b * costs["product, of an entry and column"] + n_users * b * costs["product, of a user and column"]
     )
-    reading = rows * costs["reading, of a row"] + entries * costs["index, of an entry"]
     items = (ITERATIONS + 0.5) * entries * f * costs["items, of an entry and factor"]
     grams = n_users * f * f * costs["grams, of a user and factor^2"]
-    out, back = (
-        n_items * 4 * columns for columns in (PASSES * b + (2 + ITERATIONS) * f, PASSES * b + (1 + ITERATIONS) * f)
-    )
-    if network is None:
-        sending = out * costs["sending and adding, of a byte and 2 workers"] * w / 2
-    else:
-        sending = (out + back) * (1 + np.log2(w)) / network
-    waiting = (PASSES + ITERATIONS + 5) * n_blocks * costs["a pass over 32 small blocks"] / 32
     client = ITERATIONS * n_items * f * costs["client, of an item, factor and iteration"]
-    recommending = n_users * n_items * f * costs["recommending, of a user, item and factor"]
-    serial = sending + waiting + client
+
+    def serial(passes: int, out: float, back: float) -> float:
+        """Return the seconds of what is sent, of the sums along the tree, and of the scheduler."""
+        adding = back * n_blocks * costs["adding, of a byte of a block and 2 workers"]
+        if network is None:
+            moving = out * costs["sending and adding, of a byte and 2 workers"] * w / 2 + adding
+        else:
+            own = max(2 / w * adding, back * n_blocks / w / network)
+            moving = out * (1 + np.log2(w)) / network + own + back / network
+        return moving + passes * n_blocks * costs["a pass over 32 small blocks"] / 32
+
+    wide, narrow = 4 * n_items * b, 4 * n_items * f
+    sent, summed = PASSES * wide + (2 + ITERATIONS) * narrow, PASSES * wide + (1 + ITERATIONS) * narrow
     return {
-        "reading": reading / w,
-        "parallel part of the rounds": (PASSES * product + 2 * solve + items + grams) / w,
-        "serial part of the rounds": serial,
-        "fit": (reading + PASSES * product + 2 * solve + items + grams) / w + serial,
-        "recommending": recommending / w,
-        "GB over the wire in the rounds": w * (out + back) / 1e9,
+        "reading": rows * (costs["reading, of a row"] + costs["index, of an entry"]) / w,
+        "round 1, parallel": (PASSES * product + solve) / w,
+        "round 1, serial": serial(PASSES + 1, PASSES * wide + narrow, PASSES * wide),
+        "round 2, parallel": (items + grams + solve) / w,
+        "round 2, serial": serial(ITERATIONS + 4, (1 + ITERATIONS) * narrow, (1 + ITERATIONS) * narrow) + client,
+        "recommending": n_users * n_items * f * costs["recommending, of a user, item and factor"] / w,
+        "GB over the wire in the rounds": (w * sent + (1 + n_blocks * (w - 1) / w) * summed) / 1e9,
         "GB over the wire, reading": rows * sizes.row_bytes * (w - 1) / w / 1e9,
         "GB of a worker": sizes.worker_bytes(n_blocks, w, 1) / 1e9,
         "blocks": n_blocks,
     }
 
 
+def calibrated(says: dict[str, float], slower: dict[str, float]) -> dict[str, float]:
+    """Return a prediction whose seconds are those of workers that run side by side."""
+    says = says | {
+        "reading": says["reading"] * slower["reading"],
+        "round 1": (says["round 1, parallel"] + says["round 1, serial"]) * slower["rounds"],
+        "round 2": (says["round 2, parallel"] + says["round 2, serial"]) * slower["rounds"],
+    }
+    return says | {"fit": says["reading"] + says["round 1"] + says["round 2"]}
+
+
 def predict(arguments: argparse.Namespace) -> dict[str, Any]:
     """Ask the cost model for what ``large`` measures, and for what no machine here can."""
-    measured = json.loads((RESULTS / "cluster.json").read_text())["costs"]
+    results = json.loads((RESULTS / "cluster.json").read_text())
+    costs, small = results["costs"], results["small"]
+    users, items = large_sizes(argparse.Namespace(interactions=small["rows"]))[1:]
+    says = predicted(costs, small["rows"], users, items, small["factors"], small["workers"], None)
+    rounds = small["later rounds"][0]["seconds"] / (says["round 2, parallel"] + says["round 2, serial"])
+    first = rounds * (says["round 1, parallel"] + says["round 1, serial"])
+    slower = {"rounds": rounds, "reading": (small["reading and round 1"]["seconds"] - first) / says["reading"]}
     n, n_users, n_items = large_sizes(arguments)
-    result = {"large": predicted(measured, n, n_users, n_items, arguments.factors, arguments.workers, None)}
+    large = predicted(costs, n, n_users, n_items, arguments.factors, arguments.workers, None)
+    result: dict[str, Any] = {"measured over predicted, small": slower, "large": calibrated(large, slower)}
     for rows, users, items, n_workers in CLUSTERS:
         name = f"{rows:,} interactions, {users:,} users, {items:,} items, {n_workers} workers"
-        result[name] = predicted(measured, rows, users, items, arguments.factors, n_workers, NETWORK)
+        found = predicted(costs, rows, users, items, arguments.factors, n_workers, NETWORK)
+        result[name] = calibrated(found, slower)
     print(json.dumps(result, indent=1))
     return result
 
@@ -425,7 +468,7 @@ def faults(arguments: argparse.Namespace) -> dict[str, Any]:
         for k in range(arguments.kills):
             client.wait_for_workers(2)
             moment = float(rng.uniform(0, usual))
-            victim = int(rng.choice(sorted(client.run(os.getpid).values())))
+            victim = int(rng.choice([worker.pid for worker in client.cluster.workers.values()]))
             killer = threading.Timer(moment, os.kill, (victim, signal.SIGKILL))
             killer.start()
             bits, seconds = run(k)
@@ -487,6 +530,7 @@ def resume(root: Path, log: Path, address: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="+", choices=[part.__name__ for part in PARTS])
+    parser.add_argument("--only", help="of agreement, as 'gowalla, float32'")
     parser.add_argument("--factors", type=int, default=64)
     parser.add_argument("--interactions", type=int, help="of scaling, log and large")
     parser.add_argument("--workers", type=int, default=2, help="of large")
@@ -500,10 +544,11 @@ def main() -> None:
         if part.__name__ in arguments.parts:
             found = part(arguments)
             result = json.loads(path.read_text()) if path.exists() else {}
+            found = result.get(part.__name__, {}) | found if part is agreement else found
             path.write_text(json.dumps(result | {part.__name__: found}, indent=1) + "\n")
 
 
-PARTS = (agreement, scaling, log, large, recommend, costs, predict, faults)
+PARTS = (agreement, scaling, log, small, large, recommend, costs, predict, faults)
 
 if __name__ == "__main__":
     main()

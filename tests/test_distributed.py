@@ -316,16 +316,20 @@ def workers(client: Client) -> dict[str, int]:
     return dict(client.run(os.getpid))
 
 
-@pytest.mark.parametrize("moment", [0.0, 0.4, 1.1])
-def test_a_killed_worker_changes_no_bit(
-    processes: Client, folder: Path, small_parts: None, moment: float, tmp_path: Path
+@pytest.mark.parametrize(("moment", "victims"), [(0.3, 2), (1.1, 1)])
+def test_killed_workers_change_no_bit(
+    processes: Client, folder: Path, small_parts: None, moment: float, victims: int, tmp_path: Path
 ) -> None:
+    def kill(pids: list[int]) -> None:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+
     processes.wait_for_workers(2, timeout=60)
-    fitted = fit(folder, processes, model(), users=tmp_path / "whole", blocks=6, show_progress=False)
-    victim = sorted(workers(processes).values())[0]
-    killer = threading.Timer(moment, os.kill, (victim, signal.SIGKILL))
+    short: dict[str, Any] = {"model": model(iterations=2), "blocks": 4, "show_progress": False}
+    fitted = fit(folder, processes, users=tmp_path / "whole", **short)
+    killer = threading.Timer(moment, kill, [sorted(workers(processes).values())[:victims]])
     killer.start()
-    struck = fit(folder, processes, model(), users=tmp_path / "struck", blocks=6, show_progress=False)
+    struck = fit(folder, processes, users=tmp_path / "struck", **short)
     killer.join()
     assert struck.model.item_factors.tobytes() == fitted.model.item_factors.tobytes()
     for file in sorted((tmp_path / "whole").iterdir()):

@@ -153,7 +153,8 @@ def from_frame(
     values = np.ones(len(frame)) if value is None else _numbers(frame[value], MAX_VALUE)
     times = None if timestamp is None else _seconds(frame[timestamp])
 
-    order = np.lexsort((np.zeros(len(frame)) if times is None else times, items, users))
+    pairs = users * len(item_ids) + items  # one key sorts in a third of the time of two
+    order = np.argsort(pairs, kind="stable") if times is None else np.lexsort((times, pairs))
     users, items, values = users[order], items[order], values[order]
     last = np.flatnonzero(np.append((users[1:] != users[:-1]) | (items[1:] != items[:-1]), True))
     if duplicates == "error" and len(last) < len(order):

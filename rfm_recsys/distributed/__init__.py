@@ -231,8 +231,8 @@ def _laid_table(
     block_of = deal_out(summary.buckets, sizes, number_of_blocks(sizes, blocks))
     n_blocks = int(block_of.max()) + 1
     check_worker_memory(client, sizes, n_blocks)
-    places = _places(client, n_blocks)
-    laid = tables.lay_out(passes, table, item_ids, block_of, duplicates, settings.alpha, dtype, places, 3 * READING / 4)
+    work = 3 * READING / 4
+    laid = tables.lay_out(passes, table, item_ids, block_of, duplicates, settings.alpha, dtype, work)
     return item_ids, laid
 
 
@@ -256,23 +256,15 @@ def _laid_matrices(
         users, entries = sum(part.shape[0] for part in here), sum(part.nnz for part in here)
         sizes = Sizes(users, here[0].shape[1], entries, factors, dtype.itemsize)
         check_worker_memory(passes.client, sizes, len(here))
-    places = _places(passes.client, len(given))
     futures = [
-        passes.sent("interactions", part, workers=[place], allow_other_workers=True)
+        passes.sent("interactions", part)
         if issparse(part)
-        else passes.client.compute(part, workers=[place], allow_other_workers=True)
+        else passes.client.compute(part)
         if isinstance(part, Delayed)
         else part
-        for part, place in zip(given, places, strict=True)
+        for part in given
     ]
     return None, passes.each("check", 0, _given, futures, range(len(futures)), common=(alpha, dtype))
-
-
-def _places(client: Client, n_blocks: int) -> list[str]:
-    """Return the worker that each block is made on: neighbours in the tree of sums on one, so that few sums travel."""
-    workers = workers_of(client)
-    threads = [address for address, worker in workers.items() for _ in range(worker["nthreads"])]
-    return [threads[block * len(threads) // n_blocks] for block in range(n_blocks)]
 
 
 def _given(matrix: csr_matrix, block: int, alpha: float, dtype: np.dtype[Any]) -> tables.Block:

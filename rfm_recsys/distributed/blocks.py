@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from dask.delayed import Delayed, delayed
 from dask.sizeof import sizeof
-from distributed import Client, Future, get_worker
+from distributed import Client, Future, get_worker, wait
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
@@ -124,12 +124,12 @@ class Passes:
         key = f"{what}-{self.name}-{k}"
         return task(self.topic, _note(what, k, n, work), function, *arguments, dask_key_name=key)
 
-    def sent(self, what: str, value: Any, **where: Any) -> Future:
+    def sent(self, what: str, value: Any) -> Future:
         """Return a future of a value that the scheduler keeps, so that no worker can lose it."""
         self.values += 1
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Sending large graph")
-            return self.client.submit(_itself, value, key=f"send-{what}-{self.name}-{self.values}", **where)
+            return self.client.submit(_itself, value, key=f"send-{what}-{self.name}-{self.values}")
 
     def total(self, parts: list[Future]) -> Any:
         """Return the sum of what the blocks return, in the order of a tree over their numbers."""
@@ -210,6 +210,10 @@ class DistributedBlocks:
         """Solve every user for F, shape (items, factors)."""
         self.F = F
         self.U = self.passes.each("users", USUAL_ITERATIONS, _solved, self.blocks, common=(F,))
+        wait(self.U)
+        for future in self.U:
+            if future.status == "error":
+                future.result()
         self.done += 1
         self.passes.expect(USUAL_ITERATIONS + work_of(self.rounds, self.done))
 

@@ -6,12 +6,10 @@ parts are the partitions of a Dask DataFrame, or row groups of Parquet files.
 """
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeAlias
 
-import dask
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -159,23 +157,21 @@ def lay_out(
     duplicates: Duplicates,
     alpha: float,
     dtype: np.dtype[Any],
-    places: Sequence[str],
     work: float,
 ) -> list[Future]:
-    """Run the second and the third pass; return the :data:`Block` of every place, as futures."""
-    n_blocks, n = len(places), len(table.parts)
+    """Run the second and the third pass; return every :data:`Block`, as a future."""
+    n_blocks, n = int(block_of.max()) + 1, len(table.parts)
     ids, blocks_of_users = passes.sent("item ids", item_ids), passes.sent("blocks of users", block_of)
     pieces = [
         passes.later("send to blocks", work / 2, k, n, _pieces, name, part, table.roles, ids, blocks_of_users)
         for k, (name, part) in enumerate(table.parts)
     ]
     blocks = []
-    for block, place in enumerate(places):
+    for block in range(n_blocks):
         own = [delayed(_piece, pure=False)(piece, block) for piece in pieces]
         roles = [role for role in ("value", "timestamp") if role in table.roles]
         arguments = (own, roles, ids, duplicates, alpha, dtype)
-        with dask.annotate(workers=[place], allow_other_workers=True):
-            blocks.append(passes.later("make blocks", work / 2, block, n_blocks, _block, *arguments))
+        blocks.append(passes.later("make blocks", work / 2, block, n_blocks, _block, *arguments))
     futures: list[Future] = passes.client.compute(blocks)
     return futures
 
