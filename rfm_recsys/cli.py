@@ -3,7 +3,8 @@
 import os
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,7 @@ except ModuleNotFoundError as error:
 
 if TYPE_CHECKING:
     import pandas as pd
+    from distributed import Client
 
     from rfm_recsys.evaluation.protocol import Data
     from rfm_recsys.tables import TableModel
@@ -41,7 +43,8 @@ def main() -> None:
         _console(stderr=True).print(f"Error: {error}", style="red", markup=False, highlight=False)
         sys.exit(2)
     except ModuleNotFoundError as error:  # PackageNotFoundError, too
-        needed = f"rfm-recsys needs {error.name}; install it with: pip install 'rfm-recsys[evaluation]'"
+        extra = "distributed" if error.name in ("dask", "distributed") else "evaluation"
+        needed = f"rfm-recsys needs {error.name}; install it with: pip install 'rfm-recsys[{extra}]'"
         _console(stderr=True).print(needed, style="red", markup=False, highlight=False)
         sys.exit(2)
 
@@ -71,6 +74,19 @@ def options(
 
 ModelArgument = Annotated[Path, typer.Argument(help="A model that fit has written.", show_default=False)]
 ItemOption = Annotated[str, typer.Option(help="The id of an item.", show_default=False)]
+SchedulerOption = Annotated[
+    str | None, typer.Option(help="Address of a Dask scheduler to work on, as tcp://host:8786.", show_default=False)
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Work on a Dask cluster of so many processes here, started for it.", show_default=False),
+]
+UsersOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="On a cluster: the folder of the users. By default that of the model, with .users.", show_default=False
+    ),
+]
 CountOption = Annotated[int, typer.Option("-N", min=1, help="How many items, at most.")]
 
 
@@ -81,7 +97,12 @@ def _column(role: str) -> Any:
 @app.command()
 def fit(
     interactions: Annotated[
-        Path, typer.Argument(help="A CSV or Parquet file, one interaction a row.", show_default=False)
+        str,
+        typer.Argument(
+            help="A CSV or Parquet file, one interaction a row; on a cluster, a Parquet file or a folder of them, also "
+            "as s3://... and the like.",
+            show_default=False,
+        ),
     ],
     model: Annotated[Path, typer.Option(help="Where to write the model.")] = Path("model.rfm"),
     user: Annotated[str | None, _column("user ids")] = None,
@@ -102,8 +123,14 @@ def fit(
     checkpoint: Annotated[
         bool, typer.Option(help="Keep each round beside the model, as .checkpoint, and go on from there after a kill.")
     ] = True,
+    scheduler: SchedulerOption = None,
+    workers: WorkersOption = None,
+    users: UsersOption = None,
+    report: Annotated[
+        Path | None, typer.Option(help="On a cluster: where to write Dask's report, as .html.", show_default=False)
+    ] = None,
 ) -> None:
-    """Fit a model to a table of interactions, and write both to one file."""
+    """Fit a model to a table of interactions, and write both to one file; on a cluster, the users to a folder."""
     if factors != "full" and not factors.isdecimal():
         raise ParameterError(f"factors is {factors!r}; pass an integer of at least 1, or 'full'")
     console = _console()
@@ -117,9 +144,29 @@ def fit(
         None if factors == "full" else int(factors), regularization, alpha, iterations, power, item_norm, user_norm,
         random_state=seed,
     )  # fmt: skip
+    kept = model.with_name(f"{model.name}.checkpoint") if checkpoint else None
+    begun = time.perf_counter()
+    if scheduler is not None or workers is not None:
+        with _cluster(scheduler, workers) as client:
+            from rfm_recsys.distributed import fit as fit_on_cluster
+
+            folder = users or _users_of(model)
+            fitted = fit_on_cluster(
+                interactions, client, recommender, users=folder, checkpoint=kept, show_progress=sys.stderr.isatty(),
+                report=report, user=user, item=item, value=value, timestamp=timestamp,
+                duplicates=duplicates,  # type: ignore[arg-type]
+            )  # fmt: skip
+        fitted.save(model)
+        if kept is not None:
+            kept.unlink(missing_ok=True)
+        seconds = time.perf_counter() - begun
+        text = f"{len(fitted.item_ids):,} items: fitted in {seconds:.1f} s, written to {model} and {folder}"
+        console.print(text, markup=False, highlight=False)
+        return
+    if users is not None or report is not None:
+        raise ParameterError("--users and --report are for a cluster; pass --scheduler or --workers, too")
     with console.status(f"reading {interactions}"):
         table = read_interactions(interactions, user, item, value, timestamp, duplicates)  # type: ignore[arg-type]
-    kept = model.with_name(f"{model.name}.checkpoint") if checkpoint else None
     begun = time.perf_counter()
     fitted = TableModel.fit(table, recommender, show_progress=sys.stderr.isatty(), checkpoint=kept)
     seconds = time.perf_counter() - begun
@@ -137,7 +184,8 @@ def recommend(
         list[str] | None, typer.Option(help="The id of a user; may be given several times.", show_default=False)
     ] = None,
     everybody: Annotated[
-        bool, typer.Option("--all", help="For all users; needs --output with a .parquet file.")
+        bool,
+        typer.Option("--all", help="For all users; needs --output with a .parquet file, or a folder on a cluster."),
     ] = False,
     n: CountOption = 10,
     include_liked: Annotated[
@@ -146,8 +194,24 @@ def recommend(
     output: Annotated[
         Path | None, typer.Option(help="A .csv or .parquet file to write instead.", show_default=False)
     ] = None,
+    scheduler: SchedulerOption = None,
+    workers: WorkersOption = None,
+    users: UsersOption = None,
 ) -> None:
-    """Print the best items of users, or write them to a file."""
+    """Print the best items of users, or write them to a file; on a cluster, those of all users to a folder."""
+    if scheduler is not None or workers is not None:
+        if not everybody or user or output is None:
+            raise ParameterError("a cluster is for all users; pass --all and --output with a folder to make")
+        table_model = _table_model(model)
+        with _cluster(scheduler, workers) as client:
+            from rfm_recsys.distributed import recommend_all
+
+            folder, progress = users or _users_of(model), sys.stderr.isatty()
+            recommend_all(table_model, folder, output, client, n, not include_liked, progress)
+        _console().print(f"written to {output}", markup=False, highlight=False)
+        return
+    if users is not None:
+        raise ParameterError("--users is for a cluster; pass --scheduler or --workers, too")
     if everybody == bool(user):
         raise ParameterError("pass either --user, once for each user, or --all")
     if everybody and output is None:
@@ -164,8 +228,8 @@ def recommend(
     if everybody and output is not None:
         table_model.recommend_all(output, n, not include_liked, show_progress=sys.stderr.isatty())
     else:
-        users = [_typed(text, table_model.user_ids) for text in user or ()]
-        frame = table_model.recommend(users, n, not include_liked)
+        ids = [_typed(text, table_model.user_ids) for text in user or ()]
+        frame = table_model.recommend(ids, n, not include_liked)
         if output is None:
             _show(console, frame, "no item is left to recommend" if frame.empty else None)
             return
@@ -192,6 +256,25 @@ def explain(
     ids = _typed(user, table_model.user_ids), _typed(item, table_model.item_ids)
     score, shares = table_model.explain(*ids, n)
     _show(_console(), shares, f"item {item} scores {score:.4f} for user {user}; the largest shares:")
+
+
+def _users_of(model: Path) -> Path:
+    return model.with_name(f"{model.name}.users")
+
+
+@contextmanager
+def _cluster(scheduler: str | None, workers: int | None) -> Iterator["Client"]:
+    """Yield the client of a scheduler, or of a cluster that is there for as long."""
+    if scheduler is not None and workers is not None:
+        raise ParameterError("--scheduler has workers of its own; leave out --workers")
+    with _console().status("connecting" if scheduler else "starting workers"):
+        from distributed import Client, LocalCluster
+    if scheduler is not None:
+        with Client(scheduler) as client:
+            yield client
+    else:
+        with LocalCluster(n_workers=workers, threads_per_worker=1) as cluster, Client(cluster) as client:
+            yield client
 
 
 def _table_model(path: Path) -> "TableModel":

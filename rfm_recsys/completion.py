@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from typing import Any, Protocol
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from threadpoolctl import ThreadpoolController
 
@@ -116,6 +117,52 @@ class Settings:
         return max(self.regularization, LEAST_REGULARIZATION) * self.alpha
 
 
+class Users(Protocol):
+    """What the loop needs of the users in either form, whether they are one block or many."""
+
+    n_users: int
+    n_items: int
+    dtype: np.dtype[Any]
+    item_counts: Ints
+
+    def activity(self) -> tuple[int, int]:
+        """Return the number of users who like an item, and of all that they like."""
+
+    def weigh(self, settings: Settings, mean_count: float) -> None:
+        """Set the weights of the users in the AGOP."""
+
+    def loss(self) -> float:
+        """Return the objective per unit of weight, after a solve."""
+
+    def state_shapes(self, factors: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the arrays of :meth:`state`."""
+
+    def state(self) -> dict[str, Floats]:
+        """Return all that the rounds after this one need, for a checkpoint."""
+
+    def restore(self, state: dict[str, Floats]) -> None:
+        """Take what :meth:`state` returned after an earlier round."""
+
+
+class LowRankUsers(Users, Protocol):
+    """What the loop needs of the users in the low-rank form; :class:`UserBlock` describes it."""
+
+    F: Floats
+    items_gram: Floats
+
+    def agop_product(self, settings: Settings, scale: Floats, Q: Floats) -> Floats:
+        """Return ``D X^T W X D Q`` for the X of round 1."""
+
+    def solve(self, F: Floats) -> None:
+        """Solve every user for F."""
+
+    def grams(self) -> tuple[Floats, Floats]:
+        """Return ``U^T U`` and ``U^T W U``."""
+
+    def solve_items(self, T: Floats) -> Floats:
+        """Solve every item for ``U T``."""
+
+
 class _Block:
     """What the two forms' blocks of users have in common: confidences, counts, and round 1.
 
@@ -131,23 +178,40 @@ class _Block:
         self.n_users, self.n_items = confidence.shape
         self.indptr, self.indices, self.confidence = csr_arrays(confidence)
         self.dtype = self.confidence.dtype
-        self.lapack = kernels.lapack_addresses(self.dtype)
         disliked = np.flatnonzero(self.confidence <= 0)
         disliking = np.searchsorted(self.indptr, disliked, side="right") - 1
         self.item_counts: Ints = per_item - np.bincount(self.indices[disliked], minlength=self.n_items)
         self.user_counts: Ints = np.diff(self.indptr) - np.bincount(disliking, minlength=self.n_users)
+
+    @property
+    def lapack(self) -> Ints:
+        """The addresses of LAPACK's routines in this process, to which a block may have come from another."""
+        return kernels.lapack_addresses(self.dtype)
+
+    def activity(self) -> tuple[int, int]:
+        """Return the number of users who like an item, and of all that they like."""
+        active = self.user_counts > 0
+        return int(np.count_nonzero(active)), int(self.user_counts[active].sum())
 
     def weigh(self, settings: Settings, mean_count: float) -> None:
         """Set the weights of the users in the AGOP; ``mean_count`` is that of all users."""
         counts = np.maximum(self.user_counts, 1) / mean_count
         self.root_weight = (counts ** (-settings.user_norm / 2)).astype(self.dtype)
 
-    def _loss(self, fitted: Floats, priors: Floats) -> float:
+    def losses(self) -> NDArray[np.float64]:
+        """Return the objective after a solve and the weight that it is of, shape (2,): sums over the users."""
+        raise NotImplementedError
+
+    def loss(self) -> float:
         """Return the objective per unit of weight: that of all observed entries and 1 for each of the others."""
+        objective, weight = self.losses()
+        return float(objective / weight)
+
+    def _losses(self, fitted: Floats, priors: Floats) -> NDArray[np.float64]:
         weight, x = np.abs(self.confidence).astype(np.float64), fitted.astype(np.float64)
         observed = weight * ((self.confidence > 0) - x) ** 2 - x**2
         total_weight = weight.sum() + float(self.n_users) * self.n_items - len(weight)
-        return float((observed.sum() + priors.sum(dtype=np.float64)) / total_weight)
+        return np.array([observed.sum() + priors.sum(dtype=np.float64), total_weight])
 
 
 class UserBlock(_Block):
@@ -187,11 +251,23 @@ class UserBlock(_Block):
         del self.U, self.F
         return solve_users(*self.by_item, features, self.lapack)
 
-    def loss(self) -> float:
-        """Return the training loss after :meth:`solve`: with ``S = F F^T`` the prior and the zeros add up to |u|^2."""
+    def losses(self) -> NDArray[np.float64]:
+        """Return the objective after :meth:`solve` and its weight: with ``S = F F^T``, prior and zeros are |u|^2."""
         residuals = np.empty_like(self.confidence)
         kernels.residuals(self.indptr, self.indices, self.confidence, self.U, self.F, residuals)
-        return self._loss((self.confidence > 0) - residuals, self.U**2)
+        return self._losses((self.confidence > 0) - residuals, self.U**2)
+
+    def state_shapes(self, factors: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the arrays of :meth:`state`."""
+        return {"F": (self.n_items, factors), "U": (self.n_users, factors), "items_gram": (factors, factors)}
+
+    def state(self) -> dict[str, Floats]:
+        """Return all that the rounds after this one need, for a checkpoint."""
+        return {"F": self.F, "U": self.U, "items_gram": self.items_gram}
+
+    def restore(self, state: dict[str, Floats]) -> None:
+        """Take what :meth:`state` returned after an earlier round."""
+        self.F, self.U, self.items_gram = state["F"], state["U"], state["items_gram"]
 
 
 class FullUserBlock(_Block):
@@ -212,9 +288,22 @@ class FullUserBlock(_Block):
         self.take(S, *solve_users_full(self.indptr, self.indices, self.confidence, S, self.lapack))
 
     def take(self, S: Floats, A: Floats, fitted: Floats) -> None:
-        """Take the result of an earlier :meth:`solve`."""
+        """Take the result of a solve."""
         self.S, self.A, self.fitted = S, A, fitted
         self.E = (self.confidence > 0) - self.fitted
+
+    def state_shapes(self, factors: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the arrays of :meth:`state`."""
+        return {"S": (self.n_items, self.n_items), "A": self.confidence.shape, "fitted": self.confidence.shape}
+
+    def state(self) -> dict[str, Floats]:
+        """Return all that the rounds after this one need, for a checkpoint."""
+        assert self.S is not None
+        return {"S": self.S, "A": self.A, "fitted": self.fitted}
+
+    def restore(self, state: dict[str, Floats]) -> None:
+        """Take what :meth:`state` returned after an earlier round."""
+        self.take(**state)
 
     def gram(self, scale: Floats) -> Floats:
         """Return ``D X^T W X D``, shape (items, items), for the diagonal ``scale`` of D."""
@@ -234,9 +323,9 @@ class FullUserBlock(_Block):
             G += part
         return G
 
-    def loss(self) -> float:
-        """Return the training loss after :meth:`solve`: the prior and the zeros add up to ``a^T S_OO a``."""
-        return self._loss(self.fitted, self.A * self.fitted)
+    def losses(self) -> NDArray[np.float64]:
+        """Return the objective after :meth:`solve` and its weight: prior and zeros add up to ``a^T S_OO a``."""
+        return self._losses(self.fitted, self.A * self.fitted)
 
 
 def block_width(factors: int, shape: tuple[int, int]) -> int:
@@ -264,14 +353,14 @@ def full_memory(n_items: int) -> int:
 
 
 def low_rank_rounds(
-    users: UserBlock, settings: Settings, factors: int, rounds: range, generator: np.random.Generator
+    users: LowRankUsers, settings: Settings, factors: int, rounds: range, generator: np.random.Generator
 ) -> Iterator[None]:
     """Run rounds of lin-RFM in its low-rank form; yield after each, which leaves its F and U in ``users``.
 
     ``rounds`` counts from 0, and from more where ``users`` has the F, U and items_gram of the rounds before already.
     """
     scale, inverse_scale = _norms(users, settings)
-    n_users, n_items = int(np.count_nonzero(users.user_counts)), int(np.count_nonzero(users.item_counts))
+    n_users, n_items = users.activity()[0], int(np.count_nonzero(users.item_counts))
     if rounds.start == 0:
         F, users.items_gram = _spectral_factor(users, settings, factors, generator, scale, inverse_scale)
         users.solve(F)
@@ -288,7 +377,7 @@ def low_rank_rounds(
 
 
 def _spectral_factor(
-    users: UserBlock,
+    users: LowRankUsers,
     settings: Settings,
     factors: int,
     generator: np.random.Generator,
@@ -323,14 +412,14 @@ def full_rounds(users: FullUserBlock, settings: Settings, rounds: range) -> Iter
         yield
 
 
-def _norms(users: _Block, settings: Settings) -> tuple[Floats, Floats]:
+def _norms(users: Users, settings: Settings) -> tuple[Floats, Floats]:
     """Weigh the users; return the diagonals of D and of its inverse, both zero for an item that nobody has."""
-    active = users.user_counts[users.user_counts > 0]
-    if len(active) == 0:
+    n_active, n_liked = users.activity()
+    if n_active == 0:
         raise DataError(
             "there is no liked interaction: not one of the values is above 0; pass the interactions to learn from"
         )
-    users.weigh(settings, float(active.mean()))
+    users.weigh(settings, n_liked / n_active)
     known = users.item_counts > 0
     popularity = users.item_counts[known] / users.item_counts[known].mean()
     scale, inverse_scale = np.zeros((2, users.n_items), dtype=users.dtype)

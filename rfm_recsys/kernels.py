@@ -36,6 +36,7 @@ RUN = 16  # rows in turn that a task takes at a time
 AHEAD, LINES = 8, 8  # rows to fetch into the cache before they are needed, and how many cache lines of each
 FULL_TASKS = 16  # the same for the full form, where a task holds two matrices of the size of the longest row
 GATHERED = 2**20  # entries of F gathered at a time for the products with them: 4 MB, so that they stay in cache
+AT_ONCE = 64  # rows of F gathered for one product with them: they stay in the nearest cache
 LONG = 64  # times as many rows as factors, that are more than can be gathered, are factorised: they are read once only
 RESIDUAL = 8  # eps of the right-hand side: conjugate gradients to rounding
 MOST_ITERATIONS = 50  # of conjugate gradients: about the cost of a factorisation
@@ -692,6 +693,27 @@ def first_product(
                             values[j - start] = row_scale[row] * column_scale[indices[j]] * (liked / (liked + penalty))
                         _add_rows(indices[start:stop], values, Q, out[row])
                         done[row] = stop
+
+
+@_parallel()
+def gram_products(rows: tuple[Ints, Ints, Floats], F: Floats, chosen: NDArray[np.intp], P: Floats, out: Floats) -> None:
+    """Write ``F_O^T diag(c - 1) F_O p`` for the chosen rows and the rows p of P into ``out``, both (chosen, factors).
+
+    It is what one iteration of :func:`solve_rows` takes, for a part of the entries of a row: sums over parts are that
+    of all. ``rows`` are CSR arrays with signed confidences.
+    """
+    indptr, indices, confidence = rows
+    run = _run(len(chosen))
+    for task in prange(TASKS):
+        some = np.empty((AT_ONCE, F.shape[1]), dtype=F.dtype)
+        for start in range(task * run, len(chosen), TASKS * run):
+            for k in range(start, min(start + run, len(chosen))):
+                out[k] = 0
+                stop = indptr[chosen[k] + 1]
+                for first in range(indptr[chosen[k]], stop, AT_ONCE):
+                    entries = slice(first, min(first + AT_ONCE, stop))
+                    _gather(indices[entries], F, some)
+                    _add_gram_times(some, confidence[entries], P[k], out[k])
 
 
 @_parallel()

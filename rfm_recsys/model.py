@@ -6,7 +6,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral, Real
 from typing import Any, Self
@@ -21,8 +21,10 @@ from rfm_recsys import kernels, serialization
 from rfm_recsys.agop import feature_map, gram, multiply
 from rfm_recsys.completion import (
     FullUserBlock,
+    LowRankUsers,
     Settings,
     UserBlock,
+    Users,
     csr_arrays,
     full_memory,
     full_rounds,
@@ -168,7 +170,7 @@ class LinRFM:
         self.use_gpu = use_gpu
         self.user_factors: Any = None
         self.item_factors: Any = None
-        self._check_parameters()
+        self.checked_parameters()
         if use_gpu:
             message = "use_gpu has no effect: LinRFM runs on the CPU; leave it out"
             warnings.warn(parameter_warning(message), stacklevel=2)
@@ -176,7 +178,8 @@ class LinRFM:
     def __repr__(self) -> str:
         return f"LinRFM({', '.join(f'{name}={shown(getattr(self, name))}' for name in _PARAMETERS)})"
 
-    def _check_parameters(self) -> tuple[Settings, np.dtype[Any]]:
+    def checked_parameters(self) -> tuple[Settings, np.dtype[Any]]:
+        """Return what the rounds need of the parameters; raises ParameterError for one out of its bounds."""
         if self.factors is not None:
             check_integer("factors", self.factors, 1)
         check_integer("iterations", self.iterations, 1)
@@ -250,14 +253,13 @@ class LinRFM:
         ModelFileError, OSError
             ``checkpoint`` is a file of something else, or cannot be written.
         """
-        settings, dtype = self._check_parameters()
+        settings, dtype = self.checked_parameters()
         show_progress = check_flag("show_progress", show_progress)
         if callback is not None and not callable(callback):
             raise ParameterTypeError(f"callback is {shown(callback)}; pass a function of iteration, elapsed and loss")
         if checkpoint is not None:
             serialization.check_target(checkpoint)
-        generator = check_generator(self.random_state)
-        confidence = self._confidence(check_interactions(user_items, dtype), settings.alpha)
+        confidence = confidences(check_interactions(user_items, dtype), settings.alpha)
         n_users, n_items = confidence.shape
         factors = None if self.factors is None else int(self.factors)
         if factors is None:
@@ -273,17 +275,43 @@ class LinRFM:
                 "pass fewer factors, or leave out users and items without interactions",
             )
         users = UserBlock(confidence) if factors is not None else FullUserBlock(confidence)
-        kept = None if checkpoint is None else _Checkpoint(checkpoint, self._fingerprint(confidence))
+        kept = None
+        if checkpoint is not None:
+            parts = (part.tobytes() for part in csr_arrays(confidence))
+            kept = Checkpoint(checkpoint, self.fingerprint(confidence.shape, parts))
+        self.run_rounds(users, settings, kept, show_progress, callback)
+        # both at once, so that an interruption finds the old ones or the new ones
+        if isinstance(users, FullUserBlock):
+            coefficients = csr_matrix((users.A, users.indices, users.indptr), shape=(n_users, n_items))
+            self.__dict__.update(item_factors=users.S, user_factors=coefficients)
+        else:
+            self.__dict__.update(item_factors=users.F, user_factors=users.U)
+        return self
+
+    def run_rounds(
+        self,
+        users: LowRankUsers | FullUserBlock,
+        settings: Settings,
+        kept: "Checkpoint | None",
+        show_progress: bool,
+        callback: Callback | None,
+    ) -> None:
+        """Run the rounds that are left to do on users in the form of this model, as :meth:`fit` does on a matrix.
+
+        The factors are in ``users`` then. Arguments as those of :meth:`fit`, all of them checked.
+        """
+        generator = check_generator(self.random_state)
+        factors = 0 if self.factors is None else int(self.factors)
         done = 0 if kept is None else kept.resume(users, factors, self.iterations)
         with (
             self._threads(),
             _progress(self.iterations, done) if show_progress else nullcontext() as bar,
         ):
             todo = range(done, self.iterations)
-            if isinstance(users, UserBlock):
-                rounds = low_rank_rounds(users, settings, factors or 0, todo, generator)
-            else:
+            if isinstance(users, FullUserBlock):
                 rounds = full_rounds(users, settings, todo)
+            else:
+                rounds = low_rank_rounds(users, settings, factors, todo, generator)
             begun = time.perf_counter()
             for iteration, _ in enumerate(rounds, done):
                 loss = users.loss() if self.calculate_training_loss else None
@@ -298,36 +326,20 @@ class LinRFM:
                     bar.update()
                 if callback is not None:
                     callback(iteration, elapsed, loss)
-        # both at once, so that an interruption finds the old ones or the new ones
-        if isinstance(users, FullUserBlock):
-            coefficients = csr_matrix((users.A, users.indices, users.indptr), shape=(n_users, n_items))
-            self.__dict__.update(item_factors=users.S, user_factors=coefficients)
-        else:
-            self.__dict__.update(item_factors=users.F, user_factors=users.U)
-        return self
 
-    def _fingerprint(self, confidence: csr_matrix) -> str:
-        """Return a digest of all that a round's bits depend on, but for the draws of a random generator."""
+    def fingerprint(self, shape: tuple[int, int], parts: Iterable[bytes]) -> str:
+        """Return a digest of all that a round's bits depend on, but for the draws of a random generator.
+
+        ``parts`` stand for the confidences, of the shape given.
+        """
         parameters = {name: repr(self._saved(name)) for name in _PARAMETERS if name not in _NO_EFFECT}
-        digest = hashlib.sha256(json.dumps([parameters, confidence.shape], sort_keys=True).encode())
-        for part in csr_arrays(confidence):
-            digest.update(part.tobytes())
+        digest = hashlib.sha256(json.dumps([parameters, shape], sort_keys=True).encode())
+        for part in parts:
+            digest.update(part)
         return digest.hexdigest()
 
     def _threads(self) -> AbstractContextManager[None]:
         return threads(check_integer("num_threads", self.num_threads, 0))
-
-    @staticmethod
-    def _confidence(user_items: csr_matrix, alpha: float) -> csr_matrix:
-        with np.errstate(over="ignore"):
-            confidence = user_items.data * user_items.dtype.type(alpha)
-        lost = np.count_nonzero(confidence) < len(confidence)  # to zero, by rounding
-        if lost or not np.isfinite([confidence.min(initial=0), confidence.max(initial=0)]).all():
-            raise DataError(
-                f"alpha * value is beyond {user_items.dtype} for alpha={alpha} and values up to "
-                f"{np.abs(user_items.data).max():g}; scale alpha or the values, or use dtype=np.float64"
-            )
-        return csr_matrix((confidence, user_items.indices, user_items.indptr), shape=user_items.shape)
 
     def _require_fit(self) -> tuple[int, int]:
         """Return the numbers of users and items.
@@ -419,8 +431,8 @@ class LinRFM:
         return factors.toarray()[0] if self._is_full else factors[0]
 
     def _fold_in(self, rows: csr_matrix) -> Any:
-        settings, _ = self._check_parameters()
-        indptr, indices, confidence = csr_arrays(self._confidence(rows, settings.alpha))
+        settings, _ = self.checked_parameters()
+        indptr, indices, confidence = csr_arrays(confidences(rows, settings.alpha))
         lapack = kernels.lapack_addresses(self.item_factors.dtype)
         F = np.require(self.item_factors, None, ["C", "W"])
         if not self._is_full:
@@ -458,8 +470,8 @@ class LinRFM:
         rows = check_interactions(
             item_users, self.item_factors.dtype, rows=len(ids), columns=n_users, name="item_users"
         )
-        settings, _ = self._check_parameters()
-        indptr, indices, confidence = csr_arrays(self._confidence(rows, settings.alpha))
+        settings, _ = self.checked_parameters()
+        indptr, indices, confidence = csr_arrays(confidences(rows, settings.alpha))
         U, F = (np.require(factors, None, ["C", "W"]) for factors in (self.user_factors, self.item_factors))
         with self._threads():
             users_gram, active = gram(U, U), int(np.count_nonzero(U.any(axis=1)))
@@ -526,8 +538,8 @@ class LinRFM:
         N = check_integer("N", N, 0)
         row = _one_row(user_items, userid, n_items, np.dtype(self.item_factors.dtype))
         item = int(_single_id(itemid, n_items, "item"))
-        settings, _ = self._check_parameters()
-        liked, c = row.indices, self._confidence(row, settings.alpha).data.astype(np.float64)
+        settings, _ = self.checked_parameters()
+        liked, c = row.indices, confidences(row, settings.alpha).data.astype(np.float64)
         F_O, F_i = self.item_factors[liked].astype(np.float64), self.item_factors[item].astype(np.float64)
         if self._is_full:
             matrix = np.eye(len(c)) + (np.abs(c) - 1)[:, None] * F_O[:, liked]
@@ -759,7 +771,7 @@ class LinRFM:
 
     def to_arrays(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return the parameters, as JSON values, and the factors by name: all that a file of the model holds."""
-        self._check_parameters()
+        self.checked_parameters()
         arrays = {}
         if self.item_factors is not None or self.user_factors is not None:
             self._require_fit()
@@ -787,18 +799,31 @@ class LinRFM:
         return model
 
 
+def confidences(user_items: csr_matrix, alpha: float) -> csr_matrix:
+    """Return the signed confidences ``alpha * value``; raises DataError where they are beyond the precision."""
+    with np.errstate(over="ignore"):
+        confidence = user_items.data * user_items.dtype.type(alpha)
+    lost = np.count_nonzero(confidence) < len(confidence)  # to zero, by rounding
+    if lost or not np.isfinite([confidence.min(initial=0), confidence.max(initial=0)]).all():
+        raise DataError(
+            f"alpha * value is beyond {user_items.dtype} for alpha={alpha} and values up to "
+            f"{np.abs(user_items.data).max():g}; scale alpha or the values, or use dtype=np.float64"
+        )
+    return csr_matrix((confidence, user_items.indices, user_items.indptr), shape=user_items.shape)
+
+
 def _progress(rounds: int, done: int) -> "tqdm[Any]":
     """Return a progress bar. Not even one that is off without need: tqdm has a lock, which a fork may leave closed."""
     return tqdm(total=rounds, initial=done, desc="LinRFM", unit="round")
 
 
-class _Checkpoint:
+class Checkpoint:
     """A file that holds the last finished round of one fit, which a fingerprint identifies."""
 
     def __init__(self, path: str | os.PathLike[str], fingerprint: str) -> None:
         self.path, self.fingerprint = path, fingerprint
 
-    def resume(self, users: UserBlock | FullUserBlock, factors: int | None, iterations: int) -> int:
+    def resume(self, users: Users, factors: int, iterations: int) -> int:
         """Give ``users`` the round that is kept, and return the number of rounds done; 0 where none is of use."""
         if not os.path.lexists(self.path):
             return 0
@@ -809,27 +834,20 @@ class _Checkpoint:
                 f"{os.fspath(self.path)} is the checkpoint of a fit to other interactions or with other parameters, or "
                 "of more rounds; this fit starts from its first round, after which it replaces it"
             )
-            warnings.warn(parameter_warning(message), stacklevel=3)
+            warnings.warn(parameter_warning(message), stacklevel=4)
             return 0
-        if factors is not None:
-            shapes = {"F": (users.n_items, factors), "U": (users.n_users, factors), "items_gram": (factors, factors)}
-        else:
-            entries = users.confidence.shape
-            shapes = {"S": (users.n_items, users.n_items), "A": entries, "fitted": entries}
+        shapes = users.state_shapes(factors)
         if {name: (part.shape, part.dtype) for name, part in arrays.items()} != {
             name: (shape, users.dtype) for name, shape in shapes.items()
         }:
             raise ModelFileError(f"{os.fspath(self.path)} does not hold the parts of a round; remove it")
-        if isinstance(users, UserBlock):
-            users.F, users.U, users.items_gram = arrays["F"], arrays["U"], arrays["items_gram"]
-        else:
-            users.take(arrays["S"], arrays["A"], arrays["fitted"])
+        users.restore(arrays)
         return done
 
-    def keep(self, users: UserBlock | FullUserBlock, done: int) -> None:
-        names = ("F", "U", "items_gram") if isinstance(users, UserBlock) else ("S", "A", "fitted")
+    def keep(self, users: Users, done: int) -> None:
+        """Replace the round that is kept by the last one of ``users``."""
         header = {"fingerprint": self.fingerprint, "done": done}
-        serialization.save(self.path, "checkpoint", header, {name: getattr(users, name) for name in names})
+        serialization.save(self.path, "checkpoint", header, users.state())
 
 
 def _check_csr(U: csr_matrix) -> None:

@@ -79,7 +79,7 @@ class TableModel:
         model = LinRFM() if model is None else model
         if not isinstance(model, LinRFM):
             raise ParameterTypeError(f"model is {shown(model)}; pass a LinRFM, as LinRFM(factors=64)")
-        user_ids, item_ids = _plain(interactions.user_ids, "user"), _plain(interactions.item_ids, "item")
+        user_ids, item_ids = plain_ids(interactions.user_ids, "user"), plain_ids(interactions.item_ids, "item")
         user_items = interactions.to_csr()
         model.fit(user_items, show_progress, checkpoint=checkpoint)
         return cls(model, user_items, user_ids, item_ids)
@@ -254,7 +254,7 @@ def _is_integer(ids: "pd.Index[Any]") -> bool:
     return isinstance(ids.dtype, np.dtype) and ids.dtype.kind in "iu"
 
 
-def _plain(ids: "pd.Index[Any]", what: str) -> "pd.Index[Any]":
+def plain_ids(ids: "pd.Index[Any]", what: str) -> "pd.Index[Any]":
     """Return ids as integers, strings and floats that a file can hold; raises DataError for any other."""
     if not ids.is_unique:
         raise DataError(f"{what} id {ids[ids.duplicated()].tolist()[0]!r} stands twice among the ids; give each once")
@@ -279,4 +279,4 @@ def _loaded_ids(arrays: dict[str, NDArray[Any]], what: str) -> "pd.Index[Any]":
             raise TypeError(f"{what} ids of type {ids.dtype}")
     else:
         ids = pd.Index(json.loads(arrays.pop(f"{what}_ids_json").tobytes()), dtype=object)
-    return _plain(ids, what)
+    return plain_ids(ids, what)

@@ -35,6 +35,15 @@ def solve_rows(confidence: csr_matrix, F: Floats) -> Floats:
     return U
 
 
+def gram_products(confidence: csr_matrix, F: Floats, chosen: Sequence[int], P: Floats) -> Floats:
+    """Return ``F^T diag(w - 1) F p`` for the chosen rows, all items written out: w is 1 for those without an entry."""
+    F, out = F.astype(np.float64), np.zeros(P.shape)
+    for k, row in enumerate(chosen):
+        w, _ = weight_and_target(confidence[row].toarray()[0].astype(np.float64))
+        out[k] = F.T @ np.diag(w - 1) @ F @ P[k]
+    return out
+
+
 def solve_rows_full(weight: csr_matrix, rhs: Floats, S: Floats) -> tuple[Floats, Floats]:
     """Return ``a = (I + diag(weight) S_OO)^-1 rhs`` and ``S_OO a`` for each row, one after the other, shape (nnz,)."""
     S = S.astype(np.float64)

@@ -227,8 +227,8 @@ def test_a_full_disk_costs_no_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with monkeypatch.context() as while_full:
         while_full.setattr(TableModel, "save", full)
         with pytest.raises(OSError, match="No space"):
-            cli.fit(tmp_path / "table.csv", tmp_path / "model.rfm")
-    cli.fit(tmp_path / "table.csv", tmp_path / "model.rfm")
+            cli.fit(str(tmp_path / "table.csv"), tmp_path / "model.rfm")
+    cli.fit(str(tmp_path / "table.csv"), tmp_path / "model.rfm")
     assert rounds == [2, 0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.rfm", "table.csv"]
 

@@ -1,23 +1,36 @@
-"""Imports run one way: cli -> paper, tables, evaluation, datasets -> the models -> completion -> agop -> kernels."""
+"""Imports run one way: cli -> paper, distributed -> tables, evaluation, datasets -> the models -> ... -> kernels."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "rfm_recsys"
 FORBIDDEN = {
-    "kernels.py": {"agop", "completion", "model", "validation", "errors", "datasets", "evaluation", "cli"},
-    "agop.py": {"completion", "model", "datasets", "evaluation", "cli"},
-    "completion.py": {"model", "datasets", "evaluation", "cli"},
-    "recovery.py": {"model", "datasets", "evaluation", "tables", "paper", "cli"},
-    "model.py": {"datasets", "evaluation", "tables", "cli"},
-    "ratings.py": {"model", "datasets", "evaluation", "tables", "paper", "cli"},
-    "tables.py": {"evaluation", "cli"},
-    "regression.py": {"model", "datasets", "evaluation", "tables", "paper", "cli"},
-    "paper": {"model", "tables", "cli"},
-    "datasets": {"model", "completion", "agop", "kernels", "evaluation", "tables", "cli"},
-    "evaluation": {"model", "completion", "agop", "kernels", "tables", "cli"},
+    "kernels.py": {
+        "agop",
+        "completion",
+        "model",
+        "validation",
+        "errors",
+        "datasets",
+        "evaluation",
+        "cli",
+        "distributed",
+    },
+    "agop.py": {"completion", "model", "datasets", "evaluation", "cli", "distributed"},
+    "completion.py": {"model", "datasets", "evaluation", "cli", "distributed"},
+    "recovery.py": {"model", "datasets", "evaluation", "tables", "paper", "cli", "distributed"},
+    "model.py": {"datasets", "evaluation", "tables", "cli", "distributed"},
+    "ratings.py": {"model", "datasets", "evaluation", "tables", "paper", "cli", "distributed"},
+    "tables.py": {"evaluation", "cli", "distributed"},
+    "regression.py": {"model", "datasets", "evaluation", "tables", "paper", "cli", "distributed"},
+    "paper": {"model", "tables", "cli", "distributed"},
+    "distributed": {"evaluation", "paper", "cli"},
+    "datasets": {"model", "completion", "agop", "kernels", "evaluation", "tables", "cli", "distributed"},
+    "evaluation": {"model", "completion", "agop", "kernels", "tables", "cli", "distributed"},
 }
 
 
@@ -35,3 +48,11 @@ def test_imports_run_one_way(part: str) -> None:
                 assert not any(alias.name == "LinRFM" for alias in node.names), file
             ours = {name.split(".")[1] for name in names if name.startswith("rfm_recsys.")}
             assert not ours & FORBIDDEN[part], file
+
+
+def test_importing_the_package_needs_no_dask() -> None:
+    program = (
+        "import sys, rfm_recsys, rfm_recsys.tables, rfm_recsys.cli; print({'dask', 'distributed'} & {*sys.modules})"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout == "set()\n"

@@ -212,6 +212,28 @@ def test_solve_rows_factorises_rows_that_are_long_for_their_factors(least: float
     assert_close(solve_rows(confidence, F), naive.solve_rows(confidence, F))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gram_products(dtype: Any) -> None:
+    confidence = sparse(300, 200, 0.5)  # of more entries in a row than are gathered at a time
+    confidence.data = (confidence.data * 3).astype(dtype)
+    F, chosen = factor(200, 7).astype(dtype), np.array([299, 3, 50, *range(100, 290)])
+    P = np.random.default_rng(3).normal(size=(len(chosen), 7)).astype(dtype)
+    out = np.full_like(P, np.nan)
+    kernels.gram_products(csr_arrays(confidence), F, chosen, P, out)
+    assert np.diff(confidence.indptr).max() > kernels.AT_ONCE
+    assert_close(out, naive.gram_products(confidence, F, chosen.tolist(), P), dtype)
+
+
+def test_gram_products_of_parts_add_up_to_what_a_solve_is_without() -> None:
+    confidence, F = sparse(20, 40, 0.3), factor(40, 5)
+    U, out = solve_rows(confidence, F), np.zeros((20, 5))
+    for columns in (slice(0, 15), slice(15, 40)):
+        part, some = csr_matrix(confidence[:, columns]), np.empty_like(out)
+        kernels.gram_products(csr_arrays(part), np.ascontiguousarray(F[columns]), np.arange(20), U, some)
+        out += some
+    np.testing.assert_allclose(U + out, np.maximum(confidence.toarray(), 0) @ F, atol=1e-12)
+
+
 def test_solve_rows_gathers_in_parts_what_weighs_less_than_an_unobserved_entry() -> None:
     values = np.random.default_rng(2).uniform(0.1, 2, size=(1, 2 * GATHER_ROWS + 3))
     confidence, F = csr_matrix(values), factor(2 * GATHER_ROWS + 3, FACTORS)

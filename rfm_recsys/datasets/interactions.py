@@ -148,12 +148,13 @@ def from_frame(
             )
     if len(frame) == 0:
         raise DataError("the table has no rows; pass at least one interaction")
-    users, user_ids = _codes(frame[user])
-    items, item_ids = _codes(frame[item])
+    users, user_ids = codes(frame[user])
+    items, item_ids = codes(frame[item])
     values = np.ones(len(frame)) if value is None else _numbers(frame[value], MAX_VALUE)
     times = None if timestamp is None else _seconds(frame[timestamp])
 
-    order = np.lexsort((np.zeros(len(frame)) if times is None else times, items, users))
+    pairs = users * len(item_ids) + items  # one key sorts in a third of the time of two
+    order = np.argsort(pairs, kind="stable") if times is None else np.lexsort((times, pairs))
     users, items, values = users[order], items[order], values[order]
     last = np.flatnonzero(np.append((users[1:] != users[:-1]) | (items[1:] != items[:-1]), True))
     if duplicates == "error" and len(last) < len(order):
@@ -180,13 +181,29 @@ def usual_columns(frame: pd.DataFrame) -> dict[str, str]:
     return {role: names[0] for role, names in found.items() if names}
 
 
-def _codes(ids: "pd.Series[Any]") -> tuple[NDArray[np.intp], "pd.Index[Any]"]:
+def check_columns(
+    frame: pd.DataFrame, user: str, item: str, value: str | None = None, timestamp: str | None = None
+) -> None:
+    """Raise DataError for the first row of a part of a table that :func:`from_frame` would refuse."""
+    for column in (user, item):
+        _refuse(frame[column], frame[column].isna(), "an id")
+    if value is not None:
+        _numbers(frame[value], MAX_VALUE)
+    if timestamp is not None and len(frame) > 0:
+        _seconds(frame[timestamp])
+
+
+def codes(ids: "pd.Series[Any]") -> tuple[NDArray[np.intp], "pd.Index[Any]"]:
+    """Return the index of each row's id, shape (n,), and the ids: sorted, or as they come where they are of all sorts.
+
+    Raises DataError for one that is null.
+    """
     _refuse(ids, ids.isna(), "an id")
     try:
-        codes, found = pd.factorize(ids, sort=True)
+        indices, found = pd.factorize(ids, sort=True)
     except TypeError:  # ids of several types cannot be sorted
-        codes, found = pd.factorize(ids)
-    return codes.astype(np.intp), pd.Index(found)
+        indices, found = pd.factorize(ids)
+    return indices.astype(np.intp), pd.Index(found)
 
 
 def _numbers(column: "pd.Series[Any]", bound: float) -> NDArray[np.float64]:

@@ -1,0 +1,402 @@
+"""The users of the loop in blocks on a Dask cluster: each of its operations is a pass over the blocks.
+
+A pass runs a pure function on every block, and adds up what they return along a tree over their numbers: the result
+depends on the blocks, and on nothing else. What travels is of items x factors, whatever the number of users. State is
+futures whose keys name the fit and the pass, so that what a lost worker held is computed again, to the same bits, and
+no pass can be given the state of another.
+"""
+
+import copy
+import hashlib
+import secrets
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from dask.delayed import Delayed, delayed
+from dask.sizeof import sizeof
+from distributed import Client, Future, get_worker, wait
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from rfm_recsys import kernels
+from rfm_recsys.agop import multiply
+from rfm_recsys.completion import PASSES, Settings, UserBlock, threads
+from rfm_recsys.errors import DataError
+from rfm_recsys.kernels import MOST_ITERATIONS, RESIDUAL, Floats, Ints
+
+INLINE = 2**16  # bytes up to which a value travels with each task that needs it
+USUAL_ITERATIONS = 12  # of conjugate gradients, for the estimate of the time that is left
+
+Product = Callable[[NDArray[np.intp], Floats], Floats]
+
+
+@sizeof.register(UserBlock)  # type: ignore[untyped-decorator, unused-ignore]
+def _block_bytes(block: UserBlock) -> int:
+    """Return what a block takes, for Dask's account of a worker's memory."""
+    return sum(array.nbytes for array in (block.indptr, block.indices, block.confidence, *block.by_item))
+
+
+def _work(topic: str, note: dict[str, Any], function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a task on one thread, on arrays of the one form that kernels are compiled for, and tell the client."""
+    with threads(1):
+        result = function(*(_usable(argument) for argument in arguments))
+    get_worker().log_event(topic, note)
+    return result
+
+
+def _usable(value: Any) -> Any:
+    return np.require(value, None, ["C", "W"]) if isinstance(value, np.ndarray) and value.ndim > 0 else value
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _note(what: str, k: int, n: int, work: float) -> dict[str, Any]:
+    return {"text": f"{what} {k + 1} of {n}", "share": work / n}
+
+
+class Passes:
+    """The tasks of one fit on a cluster, and the progress bar over all of them.
+
+    Parameters
+    ----------
+    client : Client
+    show_progress : bool
+    """
+
+    def __init__(self, client: Client, show_progress: bool) -> None:
+        self.client, self.name = client, secrets.token_hex(4)
+        self.topic, self.number, self.values, self.stage = f"rfm-recsys-{self.name}", 0, 0, ""
+        self.bar: tqdm[Any] = tqdm(
+            disable=not show_progress,
+            desc="LinRFM",
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]",
+        )
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Show what the workers report, while inside."""
+        if not self.bar.disable:
+            self.client.subscribe_topic(self.topic, self._take)
+        try:
+            yield
+            self.bar.n = self.bar.total or 0  # what was an estimate, and what the workers have yet to report
+        finally:
+            if not self.bar.disable:
+                self.client.unsubscribe_topic(self.topic)
+            self.bar.close()
+
+    def _take(self, event: tuple[float, dict[str, Any]]) -> None:
+        note = event[1]
+        self.bar.set_postfix_str(note["text"], refresh=False)
+        self.bar.update(note["share"])
+
+    def expect(self, work: float) -> None:
+        """Say how much work is left, in products of all interactions with a matrix."""
+        self.bar.total = self.bar.n + work
+
+    def each(
+        self, what: str, work: float, function: Callable[..., Any], *states: Sequence[Any], common: Sequence[Any] = ()
+    ) -> list[Future]:
+        """Run a function on the state of every block, and on what is common to all; return its results as futures."""
+        self.number += 1
+        shared = [self.sent(what, value) if sizeof(value) > INLINE else value for value in common]
+        return [
+            self.client.submit(
+                _work,
+                self.topic,
+                _note(f"{self.stage}{what}, block", block, len(states[0]), work),
+                function,
+                *state,
+                *shared,
+                key=f"{what}-{self.name}-{self.number}-block-{block}",
+            )
+            for block, state in enumerate(zip(*states, strict=True))
+        ]
+
+    def later(self, what: str, work: float, k: int, n: int, function: Callable[..., Any], *arguments: Any) -> Delayed:
+        """Return the task that is number k of n of a pass, for the graph of several passes."""
+        task = delayed(_work, pure=False)
+        key = f"{what}-{self.name}-{k}"
+        return task(self.topic, _note(what, k, n, work), function, *arguments, dask_key_name=key)
+
+    def sent(self, what: str, value: Any) -> Future:
+        """Return a future of a value that the scheduler keeps, so that no worker can lose it."""
+        self.values += 1
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Sending large graph")
+            return self.client.submit(_itself, value, key=f"send-{what}-{self.name}-{self.values}")
+
+    def total(self, parts: list[Future]) -> Any:
+        """Return the sum of what the blocks return, in the order of a tree over their numbers."""
+        level = 0
+        while len(parts) > 1:
+            level += 1
+            pairs = list(zip(parts[::2], parts[1::2], strict=False))
+            sums = [
+                self.client.submit(np.add, *pair, key=f"add-{self.name}-{self.number}-{level}-{k}")
+                for k, pair in enumerate(pairs)
+            ]
+            parts = sums + parts[2 * len(pairs) :]
+        return _usable(parts[0].result())
+
+
+def work_of(rounds: int, done: int) -> float:
+    """Return the work of the rounds that are left, in products of all interactions with a matrix."""
+    first = 0 if done else 2 * PASSES + USUAL_ITERATIONS
+    return first + (rounds - max(done, 1)) * (2 * USUAL_ITERATIONS + 3)
+
+
+class DistributedBlocks:
+    """Blocks of users on a cluster, as the loop sees them; the same interface as :class:`UserBlock`.
+
+    Parameters
+    ----------
+    passes : Passes
+    confidences : list of Future of csr_matrix, shape (users of the block, items)
+        Signed confidences ``alpha * value``.
+    rounds : int
+        Of the fit, for the estimate of the time left.
+    """
+
+    F: Floats
+    items_gram: Floats
+    U: list[Future]
+    roots: list[Future]
+
+    def __init__(self, passes: Passes, confidences: list[Future], rounds: int) -> None:
+        self.passes, self.rounds, self.done = passes, rounds, 0
+        passes.stage = ""
+        passes.expect(1 + work_of(rounds, 0))
+        self.blocks = passes.each("index", 1, UserBlock, confidences)
+        self.facts = passes.client.gather(passes.each("count", 0, _facts, self.blocks))
+        columns = [fact["items"] for fact in self.facts]
+        if odd := [block for block, n in enumerate(columns) if n != columns[0]]:
+            raise DataError(
+                f"block {odd[0]} of the interactions has {columns[odd[0]]} items, and block 0 has {columns[0]}; pass "
+                "matrices of the same number of columns"
+            )
+        self.item_counts: Ints = passes.total(passes.each("count items", 0, _item_counts, self.blocks))
+        self.n_users = sum(fact["users"] for fact in self.facts)
+        self.n_items = len(self.item_counts)
+        self.dtype: np.dtype[Any] = self.facts[0]["dtype"]
+
+    def row_numbers(self) -> tuple[list[int], list[int]]:
+        """Return the number of every block's first user, and that after its last."""
+        ends = np.cumsum([fact["users"] for fact in self.facts]).tolist()
+        return [0, *ends[:-1]], ends
+
+    def activity(self) -> tuple[int, int]:
+        """Return the number of users who like an item, and of all that they like."""
+        return sum(fact["active"] for fact in self.facts), sum(fact["liked"] for fact in self.facts)
+
+    def weigh(self, settings: Settings, mean_count: float) -> None:
+        """Set the weights of the users in the AGOP; ``mean_count`` is that of all users."""
+        self.roots = self.passes.each("weigh", 0, _roots, self.blocks, common=(settings, mean_count))
+
+    def agop_product(self, settings: Settings, scale: Floats, Q: Floats) -> Floats:
+        """Return ``D X^T W X D Q`` for the X of round 1 and the diagonal of D, shape (items, b) like Q."""
+        self.passes.stage = f"round 1 of {self.rounds}: "
+        common = (settings, scale, Q)
+        parts = self.passes.each("eigenvectors", 2, _agop_product, self.blocks, self.roots, common=common)
+        product: Floats = self.passes.total(parts)
+        return product
+
+    def solve(self, F: Floats) -> None:
+        """Solve every user for F, shape (items, factors)."""
+        self.F = F
+        self.U = self.passes.each("users", USUAL_ITERATIONS, _solved, self.blocks, common=(F,))
+        wait(self.U)
+        for future in self.U:
+            if future.status == "error":
+                future.result()
+        self.done += 1
+        self.passes.expect(USUAL_ITERATIONS + work_of(self.rounds, self.done))
+
+    def grams(self) -> tuple[Floats, Floats]:
+        """Return ``U^T U`` and ``U^T W U``, shape (factors, factors)."""
+        U_gram, weighted = self.passes.total(self.passes.each("grams", 1, _grams, self.blocks, self.roots, self.U))
+        return U_gram, weighted
+
+    def solve_items(self, T: Floats) -> Floats:
+        """Solve every item for the users' features ``R = U T``; return V, shape (items, factors).
+
+        An item's system is a sum over all users. Conjugate gradients on all items at once ask the blocks for no more
+        than its products. U and F, which the next :meth:`solve` replaces, are given up for the memory.
+        """
+        self.passes.stage = f"round {self.done + 1} of {self.rounds}: "
+        features = self.passes.each("features", 1, multiply, self.U, common=(T,))
+        del self.U, self.F
+        rhs = self.passes.total(self.passes.each("right-hand sides", 1, _right_sides, self.blocks, features))
+        rhs = np.ascontiguousarray(rhs, dtype=self.dtype)
+
+        def product(chosen: NDArray[np.intp], P: Floats) -> Floats:
+            parts = self.passes.each("items", 1, _products, self.blocks, features, common=(chosen, P))
+            products: Floats = self.passes.total(parts)
+            return products
+
+        V, left = conjugate_gradients(product, rhs)
+        at_once = max(1, len(rhs) // rhs.shape[1])  # so that their matrices are no more than items x factors
+        for first in range(0, len(left), at_once):
+            some = left[first : first + at_once]
+            parts = self.passes.each("grams", 0, _item_grams, self.blocks, features, common=(some,))
+            matrices = self.passes.total(parts)
+            matrices = matrices.astype(np.float64) + np.eye(rhs.shape[1])
+            try:
+                V[some] = np.linalg.solve(matrices, rhs[some].astype(np.float64)[:, :, None])[:, :, 0]
+            except np.linalg.LinAlgError as error:
+                raise _overflow(some) from error
+        lost = np.flatnonzero(~np.isfinite(V).all(axis=1))
+        if len(lost):
+            raise _overflow(lost)
+        return V
+
+    def loss(self) -> float:
+        """Return the training loss per unit of weight, after :meth:`solve`."""
+        objective, weight = self.passes.total(
+            self.passes.each("loss", 0, _losses, self.blocks, self.U, common=(self.F,))
+        )
+        return float(objective / weight)
+
+    def state_shapes(self, factors: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the arrays of :meth:`state`."""
+        return {"F": (self.n_items, factors), "items_gram": (factors, factors)}
+
+    def state(self) -> dict[str, Floats]:
+        """Return all that the rounds after this one need: the users are solved again for F."""
+        return {"F": self.F, "items_gram": self.items_gram}
+
+    def restore(self, state: dict[str, Floats]) -> None:
+        """Take what :meth:`state` returned after an earlier round."""
+        self.items_gram = state["items_gram"]
+        self.passes.stage = "the round kept: "
+        self.solve(state["F"])
+
+
+def conjugate_gradients(product: Product, rhs: Floats) -> tuple[Floats, NDArray[np.intp]]:
+    """Solve ``(I + A_i) x_i = rhs_i`` for many systems in lock-step, as ``solve_rows`` does for each, to rounding.
+
+    Parameters
+    ----------
+    product : callable
+        Maps numbers of systems, shape (n,), and directions p, shape (n, factors), to the ``A_i p_i``.
+    rhs : array, shape (systems, factors)
+
+    Returns
+    -------
+    x : array like rhs
+    left : numbers of the systems for which :data:`MOST_ITERATIONS` were not enough, or which are not finite
+    """
+    limits = np.finfo(rhs.dtype)
+    x = np.zeros_like(rhs)
+    solved: NDArray[np.bool_] = np.logical_not(rhs.any(axis=1))
+    square = _dots(rhs, rhs)
+    active = np.flatnonzero(square > limits.tiny / limits.eps**2)
+    enough, square = (square * (RESIDUAL * limits.eps) ** 2)[active], square[active]
+    r = rhs[active]
+    p = r.copy()
+    for _ in range(MOST_ITERATIONS):
+        if len(active) == 0:
+            break
+        q = product(active, p)
+        q += p
+        with np.errstate(all="ignore"):  # what overflows is not solved, and told by that
+            step = (square / _dots(p, q))[:, None]
+            x[active] += step * p
+            r -= step * q
+            before, square = square, _dots(r, r)
+            p = r + (square / before)[:, None] * p
+        solved[active[square <= enough]] = True
+        going = square > enough  # one that is not a number is not
+        if not going.all():
+            active, enough, square, r, p = active[going], enough[going], square[going], r[going], p[going]
+    return x, np.flatnonzero(~solved)
+
+
+def _dots(A: Floats, B: Floats) -> Floats:
+    """Return the inner products of the rows."""
+    dots: Floats = np.einsum("ij,ij->i", A, B)
+    return dots
+
+
+def _overflow(items: NDArray[np.intp]) -> DataError:
+    return DataError(
+        f"the solve of item {items[0]} (and {len(items) - 1} others) overflowed: alpha * value is too large for the "
+        "precision; scale the values or alpha down, or use dtype=np.float64 where it is float32"
+    )
+
+
+# What runs on the workers. A task does not change what it is given: another may need it, or the same one again.
+
+
+def _with(block: UserBlock, **state: Any) -> UserBlock:
+    view = copy.copy(block)
+    view.__dict__.update(state)
+    return view
+
+
+def _facts(block: UserBlock) -> dict[str, Any]:
+    active, liked = block.activity()
+    digest = hashlib.sha256(repr((block.n_users, block.n_items)).encode())
+    for part in (block.indptr, block.indices, block.confidence):
+        digest.update(part.tobytes())
+    facts = {"users": block.n_users, "items": block.n_items, "dtype": block.dtype, "active": active, "liked": liked}
+    return facts | {"digest": digest.digest(), "entries": len(block.indices)}
+
+
+def _item_counts(block: UserBlock) -> Ints:
+    return block.item_counts
+
+
+def _roots(block: UserBlock, settings: Settings, mean_count: float) -> Floats:
+    view = _with(block)
+    view.weigh(settings, mean_count)
+    return view.root_weight
+
+
+def _agop_product(block: UserBlock, root: Floats, settings: Settings, scale: Floats, Q: Floats) -> Floats:
+    return _with(block, root_weight=root).agop_product(settings, scale, Q)
+
+
+def _solved(block: UserBlock, F: Floats) -> Floats:
+    view = _with(block)
+    view.solve(F)
+    return view.U
+
+
+def _grams(block: UserBlock, root: Floats, U: Floats) -> Floats:
+    return np.stack(_with(block, root_weight=root, U=U).grams())
+
+
+def _right_sides(block: UserBlock, R: Floats) -> Floats:
+    """Return ``sum_u c p r_u`` of the block for every item."""
+    indptr, indices, confidence = block.by_item
+    out = np.zeros((block.n_items, R.shape[1]), dtype=R.dtype)
+    kernels.sparse_product(indptr, indices, np.maximum(confidence, 0), R, out)
+    return out
+
+
+def _products(block: UserBlock, R: Floats, chosen: NDArray[np.intp], P: Floats) -> Floats:
+    """Return ``sum_u (c - 1) r_u r_u^T p`` of the block for the chosen items."""
+    out = np.empty_like(P)
+    kernels.gram_products(block.by_item, R, chosen, P, out)
+    return out
+
+
+def _item_grams(block: UserBlock, R: Floats, chosen: NDArray[np.intp]) -> Floats:
+    """Return ``sum_u (c - 1) r_u r_u^T`` of the block for the chosen items."""
+    indptr, indices, confidence = block.by_item
+    out = np.empty((len(chosen), R.shape[1], R.shape[1]), dtype=R.dtype)
+    for k, item in enumerate(chosen):
+        entries = slice(indptr[item], indptr[item + 1])
+        rows = R[indices[entries]]
+        out[k] = (rows * (np.abs(confidence[entries]) - 1)[:, None]).T @ rows
+    return out
+
+
+def _losses(block: UserBlock, U: Floats, F: Floats) -> NDArray[np.float64]:
+    return _with(block, U=U, F=F).losses()

@@ -1,0 +1,145 @@
+"""What a fit on a cluster leaves on disk: folders of Parquet files, one for each block; whole, or not there."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
+from scipy.sparse import csr_matrix
+
+from rfm_recsys import serialization
+from rfm_recsys.completion import UserBlock
+from rfm_recsys.errors import DataError, ParameterError
+from rfm_recsys.kernels import Floats
+from rfm_recsys.model import LinRFM
+from rfm_recsys.tables import TableModel, plain_ids
+
+ROWS = 2**17  # users of a row group
+
+
+def check_folder(target: str | os.PathLike[str]) -> Path:
+    """Return the path of a folder to make; raises ParameterError or OSError at once where it cannot be made."""
+    path = Path(os.fspath(target)).absolute()
+    if path.is_dir() and not any(path.iterdir()):
+        serialization.check_target(path / "any")
+    elif path.exists():
+        raise ParameterError(f"{path} is there already, and not an empty folder; remove it, or pass another path")
+    else:
+        serialization.check_target(path)
+    return path
+
+
+@contextmanager
+def filling(path: Path) -> Iterator[Path]:
+    """Yield a folder for the workers to write to, which becomes ``path`` when all is in it, or never."""
+    partial = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a fit that was killed
+    partial.mkdir()
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def file_of(folder: Path, block: int) -> Path:
+    """Return the file of a block."""
+    return folder / f"block-{block:05d}.parquet"
+
+
+@contextmanager
+def _clear_errors(path: Path) -> Iterator[None]:
+    """Name the file in what the system says of writing it."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        message = "a worker cannot see this folder; pass one that all workers share"
+        raise FileNotFoundError(errno.ENOENT, message, str(path.parent)) from error
+    except OSError as error:
+        reason = f"a worker cannot write this file: {error.strerror or error}; make room there, or pass another folder"
+        raise OSError(error.errno or errno.EIO, reason, str(path)) from error
+
+
+# What runs on the workers.
+
+
+def write_users(ids: "pd.Index[Any]", block: UserBlock, U: Floats, path: Path) -> int:
+    """Write a block's users: their ids, factors, and the numbers of their items; return the bytes of the file."""
+    try:
+        user_ids = pa.array(plain_ids(ids, "user").to_numpy())
+    except pa.ArrowException as error:
+        raise DataError(
+            f"a Parquet column cannot hold ids of several types ({error}); make the ids of the users all strings"
+        ) from error
+    factor = pa.from_numpy_dtype(U.dtype)
+    names = {"user_id": user_ids.type, "factors": pa.list_(factor, U.shape[1]), "items": pa.large_list(pa.int32())}
+    schema = pa.schema(names)
+    with (
+        _clear_errors(path),
+        serialization.replacing(path) as partial,
+        parquet.ParquetWriter(partial, schema) as writer,
+    ):
+        for first in range(0, len(ids), ROWS):
+            last = min(first + ROWS, len(ids))
+            ends = block.indptr[first : last + 1]
+            columns = [
+                user_ids.slice(first, last - first),
+                pa.FixedSizeListArray.from_arrays(pa.array(U[first:last].reshape(-1)), U.shape[1]),
+                pa.LargeListArray.from_arrays(pa.array(ends - ends[0]), pa.array(block.indices[ends[0] : ends[-1]])),
+            ]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+    return path.stat().st_size
+
+
+def read_users(path: Path, n_items: int, factors: int) -> tuple["pd.Index[Any]", Floats, csr_matrix]:
+    """Return ids, factors, shape (users, factors), and items of a block; raises DataError for any other file."""
+    try:
+        table = parquet.read_table(path, columns=["user_id", "factors", "items"], use_threads=False).combine_chunks()
+        if table.num_rows == 0:
+            raise ValueError("it has no users")
+        factor_lists, items = table.column(1).chunk(0), table.column(2).chunk(0)
+        U = factor_lists.flatten().to_numpy().reshape(table.num_rows, -1)
+        indptr, indices = np.asarray(items.offsets), np.asarray(items.values)
+        matrix = csr_matrix((np.ones(len(indices), dtype=U.dtype), indices, indptr), shape=(table.num_rows, n_items))
+        if U.shape[1] != factors:
+            raise ValueError(f"it has {U.shape[1]} factors, and the model {factors}")
+        matrix.check_format(full_check=True)
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"{path} is no file of users of this model: {error}; pass the folder that this model's fit has written"
+        ) from error
+    return table.column(0).to_pandas().pipe(pd.Index), U, matrix
+
+
+def recommend_block(
+    users: Path,
+    path: Path,
+    item_factors: Floats,
+    item_ids: "pd.Index[Any]",
+    parameters: dict[str, Any],
+    options: dict[str, Any],
+) -> int:
+    """Write the recommendations for the users of a file to another; return the bytes of that."""
+    ids, U, user_items = read_users(users, *item_factors.shape)
+    model = LinRFM(**{**parameters, "num_threads": 1})
+    model.item_factors, model.user_factors = item_factors, U
+    table = TableModel(model, user_items, ids, item_ids)
+    with _clear_errors(path):
+        table.recommend_all(path, **options, show_progress=False)
+    return path.stat().st_size
+
+
+def files_of(folder: str | os.PathLike[str]) -> Sequence[Path]:
+    """Return the files of users in a folder; raises DataError where there are none."""
+    path = Path(os.fspath(folder)).absolute()
+    files = sorted(path.glob("block-*.parquet"))
+    if not files:
+        raise DataError(f"{path} has no files of users; pass the folder that fit(users=...) has written")
+    return files
