@@ -444,39 +444,39 @@ def predict(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def faults(arguments: argparse.Namespace) -> dict[str, Any]:
-    rng = np.random.default_rng(0)
     root = Path(tempfile.mkdtemp())
-    log = root / "log"
-    log.mkdir()
+    folder = root / "log"
+    folder.mkdir()
     table = synthetic_movielens(3000, 1500, 300_000)
     frame = pd.DataFrame({"user_id": table.users, "item_id": table.items, "rating": table.values})
     frame = frame.sample(frac=1, random_state=0)
     for k, part in enumerate(np.array_split(np.arange(len(frame)), 4)):
-        frame.iloc[part].to_parquet(log / f"{k}.parquet", row_group_size=20_000)
-    kills = []
+        frame.iloc[part].to_parquet(folder / f"{k}.parquet", row_group_size=20_000)
+    path = RESULTS / "cluster.json"
+    kills: list[dict[str, Any]] = json.loads(path.read_text()).get("faults", {}).get("kills", [])
+    rng = np.random.default_rng(len(kills))  # what was killed before is kept, and more is added
+
+    def run(client: Client, name: str) -> tuple[bytes, float]:
+        begun = time.perf_counter()
+        fitted = fit(folder, client, LinRFM(64, iterations=3), users=root / name, show_progress=False)
+        return fitted.model.item_factors.tobytes(), time.perf_counter() - begun
+
     with cluster(2) as client:
-        client.wait_for_workers(2)
-
-        def run(k: int) -> tuple[bytes, float]:
-            begun = time.perf_counter()
-            fitted = fit(log, client, LinRFM(64, iterations=3), users=root / f"users-{k}", show_progress=False)
-            return fitted.model.item_factors.tobytes(), time.perf_counter() - begun
-
-        run(-2)  # loads the kernels
-        expected, usual = run(-1)
-        users = {file.name: pd.read_parquet(file) for file in (root / "users--1").iterdir()}
-        for k in range(arguments.kills):
+        run(client, "first")  # loads the kernels
+        expected, usual = run(client, "users-whole")
+        resumed = resume(root, folder, client.scheduler.address)
+    users = {file.name: pd.read_parquet(file) for file in (root / "users-whole").iterdir()}
+    for k in range(arguments.kills):
+        with cluster(2) as client:
             client.wait_for_workers(2)
-            moment = float(rng.uniform(0, usual))
-            victim = int(rng.choice([worker.pid for worker in client.cluster.workers.values()]))
+            moment, victim = float(rng.uniform(0, usual)), int(rng.choice(sorted(client.run(os.getpid).values())))
             killer = threading.Timer(moment, os.kill, (victim, signal.SIGKILL))
             killer.start()
-            bits, seconds = run(k)
+            bits, seconds = run(client, f"users-{k}")
             killer.join()
-            same = bits == expected and all(_same(root / f"users-{k}" / name, one) for name, one in users.items())
-            kills.append({"killed after": moment, "seconds": seconds, "same": same})
-            print(k, kills[-1], flush=True)
-        resumed = resume(root, log, client.scheduler.address)
+        same = bits == expected and all(_same(root / f"users-{k}" / name, one) for name, one in users.items())
+        kills.append({"killed after": moment, "seconds": seconds, "same": same})
+        print(k, kills[-1], flush=True)
     shutil.rmtree(root)
     result = {"usual seconds": usual, "kills": kills, "all the same": all(kill["same"] for kill in kills)} | resumed
     print(json.dumps({key: value for key, value in result.items() if key != "kills"}, indent=1))
