@@ -773,9 +773,8 @@ def test_more_passes_bring_the_eigenvalues_closer_to_the_exact_ones_from_below()
 @pytest.mark.skipif(bool(os.environ.get("NUMBA_DISABLE_JIT")), reason="this is the run without the JIT")
 def test_kernels_and_low_rank_rounds_equal_their_twins_with_the_jit_off() -> None:
     """Python checks every index, where compiled code would read what lies beside an array."""
-    selection = (
-        "test_kernels and not 65536 and not in_parts and not jit_off or naive_twin or training_loss or perturbation"
-    )
+    slow = ("65536", "in_parts", "jit_off", "to_the_bit", "long_for_their_factors")
+    selection = f"test_kernels and not ({' or '.join(slow)}) or naive_twin or training_loss or perturbation"
     result = subprocess.run(
         [
             sys.executable,

@@ -73,7 +73,7 @@ def phase_transitions(quick: bool) -> dict[str, Any]:
             f"{form}-sided lin-RFM, power {power}" for form in ("one", "two") for power in ("1/3", "3/8", "3/4")
         ]
         methods = [name for name in METHODS if name not in left_out]
-        return recovery_curves(40, 2, [1.5, 2.0, 2.5, 3.0], 5, methods)
+        return recovery_curves(40, 2, [1.5, 2.0, 3.0], 5, methods)
     return recovery_curves(50, 2, [1.3, 1.5, 1.7, 2.0, 2.5, 3.0, 4.0], 10, [*METHODS])
 
 
