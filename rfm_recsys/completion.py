@@ -131,8 +131,8 @@ class Users(Protocol):
     def weigh(self, settings: Settings, mean_count: float) -> None:
         """Set the weights of the users in the AGOP."""
 
-    def loss(self) -> float:
-        """Return the objective per unit of weight, after a solve."""
+    def losses(self) -> NDArray[np.float64]:
+        """Return the objective after a solve and the weight that it is of, shape (2,): sums over the users."""
 
     def state_shapes(self, factors: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the arrays of :meth:`state`."""
@@ -198,16 +198,8 @@ class _Block:
         counts = np.maximum(self.user_counts, 1) / mean_count
         self.root_weight = (counts ** (-settings.user_norm / 2)).astype(self.dtype)
 
-    def losses(self) -> NDArray[np.float64]:
-        """Return the objective after a solve and the weight that it is of, shape (2,): sums over the users."""
-        raise NotImplementedError
-
-    def loss(self) -> float:
-        """Return the objective per unit of weight: that of all observed entries and 1 for each of the others."""
-        objective, weight = self.losses()
-        return float(objective / weight)
-
     def _losses(self, fitted: Floats, priors: Floats) -> NDArray[np.float64]:
+        """Return the objective and its weight: that of all observed entries and 1 for each of the others."""
         weight, x = np.abs(self.confidence).astype(np.float64), fitted.astype(np.float64)
         observed = weight * ((self.confidence > 0) - x) ** 2 - x**2
         total_weight = weight.sum() + float(self.n_users) * self.n_items - len(weight)
@@ -452,7 +444,12 @@ def solve_users_full(indptr: Ints, indices: Ints, confidence: Floats, S: Floats,
 def _check(status: Ints) -> None:
     failed = np.flatnonzero(status)
     if len(failed):
-        raise DataError(
-            f"the solve of row {failed[0]} (and {len(failed) - 1} others) overflowed: alpha * value is too large for "
-            "the precision; scale the values or alpha down, or use dtype=np.float64 where it is float32"
-        )
+        raise overflow("row", failed)
+
+
+def overflow(what: str, failed: NDArray[np.intp]) -> DataError:
+    """Return the error for solves that are not finite, of the rows or items with these numbers."""
+    return DataError(
+        f"the solve of {what} {failed[0]} (and {len(failed) - 1} others) overflowed: alpha * value is too large for "
+        "the precision; scale the values or alpha down, or use dtype=np.float64 where it is float32"
+    )

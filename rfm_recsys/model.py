@@ -314,7 +314,10 @@ class LinRFM:
                 rounds = low_rank_rounds(users, settings, factors, todo, generator)
             begun = time.perf_counter()
             for iteration, _ in enumerate(rounds, done):
-                loss = users.loss() if self.calculate_training_loss else None
+                loss = None
+                if self.calculate_training_loss:
+                    objective, weight = users.losses()
+                    loss = float(objective / weight)
                 if kept is not None:
                     kept.keep(users, iteration + 1)
                 elapsed, begun = time.perf_counter() - begun, time.perf_counter()

@@ -5,6 +5,7 @@ import re
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -52,22 +53,23 @@ def frame(data: Interactions) -> pd.DataFrame:
     return table.sample(frac=1, random_state=0, ignore_index=True)
 
 
+@contextmanager
+def cluster(n_workers: int, processes: bool) -> Iterator[Client]:
+    options = {"threads_per_worker": 1, "processes": processes, "dashboard_address": None}
+    with LocalCluster(n_workers=n_workers, **options) as workers, Client(workers) as client:
+        yield client
+
+
 @pytest.fixture(scope="module")
 def processes() -> Iterator[Client]:
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
-        Client(cluster) as client,
-    ):
+    with cluster(2, processes=True) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
     """Return the client of a cluster within this process."""
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
-        Client(cluster) as client,
-    ):
+    with cluster(2, processes=False) as client:
         yield client
 
 
@@ -112,10 +114,7 @@ def test_the_bits_do_not_depend_on_the_workers(processes: Client, client: Client
     blocks = parts(matrix, 100, 200, 300, 400)
     two = fit(blocks, processes, model(dtype=np.float32), show_progress=False).model.item_factors
     again = fit(blocks, client, model(dtype=np.float32), show_progress=False).model.item_factors
-    with (
-        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
-        Client(cluster) as alone,
-    ):
+    with cluster(1, processes=False) as alone:
         one = fit(blocks, alone, model(dtype=np.float32), show_progress=False).model.item_factors
     assert two.tobytes() == again.tobytes() == one.tobytes()
     local = model(dtype=np.float32).fit(matrix, False)
@@ -173,7 +172,7 @@ def test_a_task_leaves_what_it_is_given_as_it_was(client: Client, matrix: csr_ma
     first = users.agop_product(settings, np.ones(300, dtype=np.float32), Q)
     users.solve(0.01 * Q[:, :FACTORS])
     U = client.gather(users.U[0]).copy()
-    users.loss()
+    users.losses()
     users.solve_items(np.eye(FACTORS))
     assert first.tobytes() == users.agop_product(settings, np.ones(300, dtype=np.float32), Q).tobytes()
     users.solve(0.01 * Q[:, :FACTORS])
@@ -361,9 +360,9 @@ def test_a_fit_that_stopped_goes_on_from_its_checkpoint(client: Client, matrix: 
 
 def test_a_scheduler_that_is_gone_leaves_the_checkpoint(client: Client, matrix: csr_matrix, tmp_path: Path) -> None:
     kept, blocks = tmp_path / "checkpoint", parts(matrix, 200, 400)
-    cluster = LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None)
-    with Client(cluster) as lost, pytest.raises(ConnectionError, match="goes on from the last round, kept in"):
-        fit(blocks, lost, model(), show_progress=False, callback=lambda *_: cluster.close(), checkpoint=kept)
+    workers = LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None)
+    with Client(workers) as lost, pytest.raises(ConnectionError, match="goes on from the last round, kept in"):
+        fit(blocks, lost, model(), show_progress=False, callback=lambda *_: workers.close(), checkpoint=kept)
     seen: list[int] = []
     fit(blocks, client, model(), show_progress=False, callback=lambda i, *_: seen.append(i), checkpoint=kept)
     assert seen == [1, 2]

@@ -85,7 +85,7 @@ def fit(
     checkpoint, show_progress, callback
         As in :meth:`LinRFM.fit`; the checkpoint is on the client's machine, and goes with the same blocks only.
     blocks : int, optional
-        Number of blocks of users in which a table is laid out, by default as many as hold 256 MiB each, and at least 8.
+        Number of blocks of users in which a table is laid out, by default as many as hold 64 MiB each, and at least 8.
     report : path, optional
         HTML file for Dask's performance report.
     user, item, value, timestamp, duplicates

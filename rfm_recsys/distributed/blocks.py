@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from rfm_recsys import kernels
 from rfm_recsys.agop import multiply
-from rfm_recsys.completion import PASSES, Settings, UserBlock, threads
+from rfm_recsys.completion import PASSES, Settings, UserBlock, overflow, threads
 from rfm_recsys.errors import DataError
 from rfm_recsys.kernels import MOST_ITERATIONS, RESIDUAL, Floats, Ints
 
@@ -249,18 +249,17 @@ class DistributedBlocks:
             try:
                 V[some] = np.linalg.solve(matrices, rhs[some].astype(np.float64)[:, :, None])[:, :, 0]
             except np.linalg.LinAlgError as error:
-                raise _overflow(some) from error
+                raise overflow("item", some) from error
         lost = np.flatnonzero(~np.isfinite(V).all(axis=1))
         if len(lost):
-            raise _overflow(lost)
+            raise overflow("item", lost)
         return V
 
-    def loss(self) -> float:
-        """Return the training loss per unit of weight, after :meth:`solve`."""
-        objective, weight = self.passes.total(
-            self.passes.each("loss", 0, _losses, self.blocks, self.U, common=(self.F,))
-        )
-        return float(objective / weight)
+    def losses(self) -> NDArray[np.float64]:
+        """Return the objective after :meth:`solve` and its weight, summed over the blocks."""
+        parts = self.passes.each("loss", 0, _losses, self.blocks, self.U, common=(self.F,))
+        losses: NDArray[np.float64] = self.passes.total(parts)
+        return losses
 
     def state_shapes(self, factors: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the arrays of :meth:`state`."""
@@ -321,13 +320,6 @@ def _dots(A: Floats, B: Floats) -> Floats:
     """Return the inner products of the rows."""
     dots: Floats = np.einsum("ij,ij->i", A, B)
     return dots
-
-
-def _overflow(items: NDArray[np.intp]) -> DataError:
-    return DataError(
-        f"the solve of item {items[0]} (and {len(items) - 1} others) overflowed: alpha * value is too large for the "
-        "precision; scale the values or alpha down, or use dtype=np.float64 where it is float32"
-    )
 
 
 # What runs on the workers. A task does not change what it is given: another may need it, or the same one again.
