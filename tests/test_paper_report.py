@@ -96,6 +96,19 @@ def test_where_nothing_was_tried_that_is_enough_no_claim_holds() -> None:
     assert not report._fewer("", {"lin-RFM": 2.0, "Lasso": 2.0}, "Lasso", "")[1]
 
 
+def test_a_baseline_is_given_where_it_first_has_enough() -> None:
+    curves = [
+        {"method": "lin-RFM", "success": [0.9, 0.8, 1.0]},
+        {"method": "deep network", "success": [0.0, 1.0, 0.8]},
+        {"method": "nuclear norm", "success": [0.0, 0.0, 0.8]},
+    ]
+    found = {
+        "curves": curves,
+        "needed": [{"method": "lin-RFM", "samples": 3}, {"method": "deep network", "samples": None}],
+    }
+    assert report._needed(found, [1, 2, 3], "samples") == {"lin-RFM": 3, "deep network": 2, "nuclear norm": None}
+
+
 def test_another_result_is_refused() -> None:
     with pytest.raises(DataError, match="rfm_recsys comparison"):
         report.render_report({"format": "rfm_recsys comparison", "version": 1})
