@@ -31,14 +31,17 @@ from common import DATA, RESULTS, median_seconds, spread
 from distributed import Client, LocalCluster, get_task_stream
 from scipy.sparse import csr_matrix, load_npz
 
-from rfm_recsys import LinRFM, kernels
-from rfm_recsys.agop import multiply
-from rfm_recsys.completion import OVERSAMPLING, PASSES, UserBlock, threads
+from rfm_recsys import LinRFM
+from rfm_recsys.core import kernels
+from rfm_recsys.core.linalg import multiply
+from rfm_recsys.core.runtime import threads
 from rfm_recsys.datasets import read_lightgcn, synthetic_movielens
 from rfm_recsys.distributed import fit, recommend_all, tables
 from rfm_recsys.distributed.blocks import Passes, conjugate_gradients
 from rfm_recsys.distributed.plan import Sizes, number_of_blocks, workers_of
 from rfm_recsys.evaluation import Fold, evaluate, mean_over_users
+from rfm_recsys.recommender.blocks import UserBlock
+from rfm_recsys.recommender.rounds import OVERSAMPLING, PASSES
 from rfm_recsys.tables import TableModel
 
 BLOCKS = 8

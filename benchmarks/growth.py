@@ -17,7 +17,7 @@ from matplotlib import pyplot as plt
 from tqdm import tqdm
 
 from rfm_recsys import LinRFM
-from rfm_recsys.completion import low_rank_memory
+from rfm_recsys.recommender.rounds import low_rank_memory
 
 PER_USER, PER_ITEM = 144, 748  # ML-20M's interactions of a user and of an item
 INTERACTIONS = (1_000_000, 3_000_000, 10_000_000, 30_000_000, 100_000_000)

@@ -13,10 +13,13 @@ from common import COLOURS, median_seconds, save_plot, spread, write
 from matplotlib import pyplot as plt
 from scipy.linalg import blas
 
-from rfm_recsys import LinRFM, kernels
-from rfm_recsys.agop import gram, multiply
-from rfm_recsys.completion import block_width, csr_arrays, solve_users, threads
-from rfm_recsys.kernels import Floats, Ints
+from rfm_recsys import LinRFM
+from rfm_recsys.core import kernels
+from rfm_recsys.core.arrays import Floats, Ints, csr_arrays
+from rfm_recsys.core.linalg import gram, multiply
+from rfm_recsys.core.runtime import threads
+from rfm_recsys.recommender.blocks import solve_users
+from rfm_recsys.recommender.rounds import block_width
 
 N_USERS, N_ITEMS, INTERACTIONS, ALPHA = 69_000, 13_000, 10_000_000, 7.0
 SAMPLE = 300  # users whose iterations are counted

@@ -9,7 +9,7 @@ from common import against, als, bars, median_seconds, spread, write
 from threadpoolctl import threadpool_limits
 
 from rfm_recsys import LinRFM
-from rfm_recsys.kernels import Floats
+from rfm_recsys.core.arrays import Floats
 
 USERS, ITEMS, INTERACTIONS, ASKED = 30_000, 27_000, 3_000_000, 10_000
 BLOCK = 1_000  # users whose scores the bare product holds at a time

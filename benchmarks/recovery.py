@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 from common import write
 
-from rfm_recsys import Completion, complete, recovery
-from rfm_recsys.completion import threads
+from rfm_recsys import Completion, complete
+from rfm_recsys.completion import two_sided
+from rfm_recsys.completion.observations import Observations
+from rfm_recsys.completion.one_sided import complete_rows, one_sided_rounds
+from rfm_recsys.core.arrays import Floats
+from rfm_recsys.core.runtime import threads
 from rfm_recsys.datasets import synthetic_low_rank
-from rfm_recsys.kernels import Floats
-from rfm_recsys.recovery import Observations, complete_rows, one_sided_rounds
 
 RANK = 5
 SVD_ROUNDS = 10  # that are timed
@@ -86,15 +88,15 @@ def two_sided_against_svd(power: float) -> dict[str, Any]:
     """Time the two-sided loop from the first round to the last, and the same with singular value decompositions."""
     observed, left, right = synthetic_low_rank((500, 500), RANK, 10_000)
     row: dict[str, Any] = {"power": power, "two_sided": True}
-    products = recovery.leading_triplets
+    products = two_sided.leading_triplets
     for name, triplets in (("products", products), ("SVD", svd_triplets)):
-        recovery.leading_triplets = triplets
+        two_sided.leading_triplets = triplets
         begun = time.perf_counter()
         completion = complete(observed, power)
         row[f"seconds a round, {name}"] = (time.perf_counter() - begun) / completion.n_iter
         row[f"rounds, {name}"] = completion.n_iter
         row[f"error, {name}"] = relative_error(completion, left, right)
-    recovery.leading_triplets = products
+    two_sided.leading_triplets = products
     row["SVD / products"] = row["seconds a round, SVD"] / row["seconds a round, products"]
     print(row, flush=True)
     return row

@@ -136,8 +136,8 @@ def fit(
     console = _console()
     with console.status("importing"):
         from rfm_recsys import LinRFM
+        from rfm_recsys.core.files import check_target
         from rfm_recsys.datasets import read_interactions
-        from rfm_recsys.serialization import check_target
         from rfm_recsys.tables import TableModel
     check_target(model)
     recommender = LinRFM(
@@ -221,7 +221,7 @@ def recommend(
         raise ParameterError(f"{output} cannot be written; pass --output with a {' or '.join(endings)} file")
     console = _console()
     with console.status("importing"):
-        from rfm_recsys.serialization import check_target
+        from rfm_recsys.core.files import check_target
     if output is not None:
         check_target(output)
     table_model = _table_model(model)
@@ -296,7 +296,7 @@ def _typed(text: str, known: "pd.Index[Any]") -> int | float | str:
 
 
 def _write(frame: "pd.DataFrame", path: Path) -> None:
-    from rfm_recsys.serialization import replacing
+    from rfm_recsys.core.files import replacing
 
     with replacing(path) as partial:
         if path.suffix == ".csv":
@@ -362,10 +362,10 @@ def compare(
     report = _report_beside(output)
     console = _console()
     with console.status("importing"):
+        from rfm_recsys.core.files import check_target
         from rfm_recsys.evaluation import CANDIDATES, parse_budget, read_protocol, write_json
         from rfm_recsys.evaluation import compare as run
-        from rfm_recsys.evaluation.report import write_report
-        from rfm_recsys.serialization import check_target
+        from rfm_recsys.report.comparison import write_report
 
     check_target(output)
     chosen = [name.strip() for name in models.split(",")]
@@ -433,9 +433,9 @@ def paper(
         raise DataError(f"there is no folder {data}; pass --data with one that holds ml-100k and ml-1m")
     console = _console()
     with console.status("importing"):
+        from rfm_recsys.core.files import check_target
         from rfm_recsys.evaluation import write_json
         from rfm_recsys.paper.report import claims, run, write_report
-        from rfm_recsys.serialization import check_target
 
     check_target(output)
     result = run(not full, data)
@@ -477,7 +477,7 @@ def _load(dataset: str) -> "Data":
 
 
 def _print(console: Console, result: dict[str, Any]) -> None:
-    from rfm_recsys.evaluation.report import Comparison, better_end, verdict
+    from rfm_recsys.report.comparison import Comparison, better_end, verdict
 
     data, protocol = result["data"], result["protocol"]
     table = Table(

@@ -16,21 +16,21 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.sparse import csr_matrix
 from tqdm.auto import tqdm
 
-from rfm_recsys import kernels, serialization
-from rfm_recsys.agop import multiply, top_eigenpairs
-from rfm_recsys.completion import csr_arrays, threads
-from rfm_recsys.errors import DataError, ModelFileError, NotFittedError, ParameterError, ParameterTypeError
-from rfm_recsys.kernels import Floats
-from rfm_recsys.validation import (
+from rfm_recsys.core import files, kernels, modelfile
+from rfm_recsys.core.arrays import Floats, csr_arrays
+from rfm_recsys.core.checks import (
     check_dtype,
     check_flag,
     check_generator,
     check_ids,
     check_integer,
     check_interactions,
-    check_memory,
     shown,
 )
+from rfm_recsys.core.linalg import multiply, top_eigenpairs
+from rfm_recsys.core.memory import check_memory
+from rfm_recsys.core.runtime import threads
+from rfm_recsys.errors import DataError, ModelFileError, NotFittedError, ParameterError, ParameterTypeError
 
 # All variances are in units of that of the ratings.
 BIAS_VARIANCE, FACTOR_VARIANCE = 0.25, 0.01  # what the first round starts from; the later ones estimate them
@@ -329,7 +329,7 @@ class LinRFMRatings:
         choices[: len(own.choices)] = own.choices  # the eigenvectors are those of fit
         return replace(own, means=means, moments=moments, choices=choices)
 
-    def save(self, fileobj_or_path: serialization.PathOrFile) -> None:
+    def save(self, fileobj_or_path: files.PathOrFile) -> None:
         """Write the model, fitted or not, to exactly the path given (npz, no pickle); whole, or not at all."""
         parameters = {name: getattr(self, name) for name in _PARAMETERS}
         parameters["dtype"] = self._check_parameters().name
@@ -343,12 +343,12 @@ class LinRFMRatings:
             arrays["units"] = np.array([self.mean, self.scale, self.noise, *self.bounds])
             for name, side in (("users", self.users), ("items", self.items)):
                 arrays |= {f"{name}_{field.name}": getattr(side, field.name) for field in fields(Side)}
-        serialization.save(fileobj_or_path, "ratings model", parameters, arrays)
+        modelfile.save(fileobj_or_path, "ratings model", parameters, arrays)
 
     @classmethod
-    def load(cls, fileobj_or_path: serialization.PathOrFile) -> Self:
+    def load(cls, fileobj_or_path: files.PathOrFile) -> Self:
         """Read a model that :meth:`save` wrote; raises ModelFileError for a file that is not one, or not whole."""
-        parameters, arrays = serialization.load(fileobj_or_path, "ratings model")
+        parameters, arrays = modelfile.load(fileobj_or_path, "ratings model")
         try:
             model = cls(**{**parameters, "dtype": np.dtype(parameters["dtype"]).type})
             if arrays:

@@ -16,11 +16,13 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from rfm_recsys.agop import gram, weighted_gram
-from rfm_recsys.completion import threads
+from rfm_recsys.core.arrays import Floats
+from rfm_recsys.core.checks import check_flag, check_integer, check_number
+from rfm_recsys.core.kernels import PARTIAL_ROWS, PARTIALS
+from rfm_recsys.core.linalg import gram, weighted_gram
+from rfm_recsys.core.memory import check_memory
+from rfm_recsys.core.runtime import threads
 from rfm_recsys.errors import DataError
-from rfm_recsys.kernels import PARTIAL_ROWS, PARTIALS, Floats
-from rfm_recsys.validation import check_flag, check_integer, check_memory, check_number
 
 SMALLEST_EPS = 1e-8  # where annealing ends, in units of round 1's largest coefficient
 ROUNDING, REFINEMENTS = 1e-14, 2

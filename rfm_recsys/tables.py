@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from tqdm.auto import tqdm
 
-from rfm_recsys import serialization
+from rfm_recsys.core import files, modelfile
+from rfm_recsys.core.checks import check_integer, check_interactions, shown
 from rfm_recsys.datasets.interactions import Interactions, from_frame, positions, read_interactions, usual_columns
 from rfm_recsys.errors import DataError, ModelFileError, ParameterTypeError
-from rfm_recsys.model import LinRFM
-from rfm_recsys.validation import check_integer, check_interactions, shown
+from rfm_recsys.recommender.model import LinRFM
 
 KIND = "table model"
 ROWS = 2**17  # of recommendations at once, which bounds the memory of recommend_all
@@ -130,7 +130,7 @@ class TableModel:
         import pyarrow as pa
         from pyarrow.parquet import ParquetWriter
 
-        serialization.check_target(path)
+        files.check_target(path)
         try:
             user_ids, item_ids = pa.array(self.user_ids.to_numpy()), pa.array(self.item_ids.to_numpy())
         except pa.ArrowException as error:
@@ -141,7 +141,7 @@ class TableModel:
         score = pa.from_numpy_dtype(self.model.item_factors.dtype)
         schema = pa.schema({"user_id": user_ids.type, "item_id": item_ids.type, "rank": pa.int64(), "score": score})
         with (
-            serialization.replacing(path) as partial,
+            files.replacing(path) as partial,
             ParquetWriter(partial, schema) as writer,
             tqdm(total=len(user_ids), disable=not show_progress, desc="recommend", unit="user") as bar,
         ):
@@ -196,7 +196,7 @@ class TableModel:
         shares = np.array([share for _, share in contributions], dtype=np.float64)
         return score, pd.DataFrame({"item_id": self.item_ids[liked], "share": shares})
 
-    def save(self, fileobj_or_path: serialization.PathOrFile) -> None:
+    def save(self, fileobj_or_path: files.PathOrFile) -> None:
         """Write all of it to exactly the path given (npz, no pickle); whole, or not at all."""
         parameters, arrays = self.model.to_arrays()
         arrays |= {f"interactions_{part}": getattr(self.user_items, part) for part in CSR}
@@ -205,12 +205,12 @@ class TableModel:
                 arrays[f"{what}_ids"] = ids.to_numpy()
             else:
                 arrays[f"{what}_ids_json"] = np.frombuffer(json.dumps(ids.tolist()).encode(), dtype=np.uint8)
-        serialization.save(fileobj_or_path, KIND, parameters, arrays)
+        modelfile.save(fileobj_or_path, KIND, parameters, arrays)
 
     @classmethod
-    def load(cls, fileobj_or_path: serialization.PathOrFile) -> Self:
+    def load(cls, fileobj_or_path: files.PathOrFile) -> Self:
         """Read what :meth:`save` wrote; raises ModelFileError for a file that is something else, or not whole."""
-        parameters, arrays = serialization.load(fileobj_or_path, KIND)
+        parameters, arrays = modelfile.load(fileobj_or_path, KIND)
         try:
             user_ids, item_ids = _loaded_ids(arrays, "user"), _loaded_ids(arrays, "item")
             parts = tuple(arrays.pop(f"interactions_{part}") for part in CSR)

@@ -32,9 +32,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from numpy.typing import NDArray
 from scipy.sparse import bsr_matrix, coo_array, csr_array, csr_matrix, issparse
 
-from rfm_recsys import LinRFM, validation
+from rfm_recsys import LinRFM
+from rfm_recsys.core import memory
+from rfm_recsys.core.arrays import Floats
 from rfm_recsys.errors import RfmRecsysError
-from rfm_recsys.kernels import Floats
 
 SCALE = int(os.environ.get("RFM_FUZZ", "1"))
 CASES, RUNS, STEPS = 60 * SCALE, 12 * SCALE, 30  # of each operation; of the state machine; of each of its runs
@@ -64,10 +65,10 @@ def options(number_of_cases: int, **more: Any) -> settings:
 
 @pytest.fixture(autouse=True, scope="module")
 def counted() -> Iterator[None]:
-    before, validation.available_memory = validation.available_memory, lambda: MEMORY
+    before, memory.available_memory = memory.available_memory, lambda: MEMORY
     with tempfile.TemporaryDirectory() as folder, chdir(folder):  # some of the hostile values name files
         yield
-    validation.available_memory = before
+    memory.available_memory = before
     print(f"\nFUZZ {' '.join(f'{name}={count}' for name, count in sorted(COUNTS.items()))}")
 
 

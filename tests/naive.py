@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from rfm_recsys.completion import Settings
-from rfm_recsys.kernels import Floats
+from rfm_recsys.core.arrays import Floats
+from rfm_recsys.recommender.blocks import Settings
 
 TopList: TypeAlias = tuple[list[list[int]], list[list[float]]]
 

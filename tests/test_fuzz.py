@@ -6,15 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-FOLDER = Path(__file__).parent
+from places import ROOT, TESTS
+
 SCALE = int(os.environ.get("RFM_FUZZ", "1"))
 
 
 def test_hostile_arguments_are_answered_or_refused_and_never_crash(tmp_path: Path) -> None:
     command = [sys.executable, "-X", "faulthandler", "-m", "pytest", "-s", "-p", "no:cacheprovider"]
     run = subprocess.run(
-        [*command, str(FOLDER / "fuzz.py"), "--rootdir", str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(FOLDER), str(FOLDER.parent)])},
+        [*command, str(TESTS / "fuzz.py"), "--rootdir", str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(ROOT)])},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

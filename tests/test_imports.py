@@ -3,11 +3,10 @@
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import PACKAGE
 
-PACKAGE = Path(__file__).parents[1] / "rfm_recsys"
 FORBIDDEN = {
     "kernels.py": {
         "agop",

@@ -10,9 +10,12 @@ import naive
 import numba
 import numpy as np
 import pytest
+from places import DATA
 from scipy.sparse import csr_matrix
 
-from rfm_recsys import LinRFMRatings, ratings, validation
+from rfm_recsys import LinRFMRatings, ratings
+from rfm_recsys.core import memory
+from rfm_recsys.core.arrays import Floats
 from rfm_recsys.errors import (
     DataError,
     IdError,
@@ -22,9 +25,8 @@ from rfm_recsys.errors import (
     ParameterError,
     ParameterTypeError,
 )
-from rfm_recsys.kernels import Floats
 
-ML_100K = Path(__file__).parents[2] / "shared/data/ml-100k"
+ML_100K = DATA / "ml-100k"
 
 
 def generated(n_users: int = 60, n_items: int = 40, seed: int = 0, share: float = 0.3) -> csr_matrix:
@@ -368,7 +370,7 @@ def test_ids_and_shapes_that_do_not_fit() -> None:
 
 
 def test_memory_is_told_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(validation, "available_memory", lambda: 10**8)
+    monkeypatch.setattr(memory, "available_memory", lambda: 10**8)
     with pytest.raises(InsufficientMemoryError, match="fewer factors"):
         LinRFMRatings(2000).fit(generated(), show_progress=False)
     model = fitted(generated())

@@ -20,10 +20,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 import rfm_recsys
-from rfm_recsys import regression, validation
-from rfm_recsys.completion import threads
+from rfm_recsys import regression
+from rfm_recsys.core import memory
+from rfm_recsys.core.arrays import Floats
+from rfm_recsys.core.runtime import threads
 from rfm_recsys.errors import DataError, InsufficientMemoryError, ParameterError, ParameterTypeError
-from rfm_recsys.kernels import Floats
 from rfm_recsys.regression import Features, LinRFMRegressor, noise_ratio, regression_rounds
 
 
@@ -274,7 +275,7 @@ def test_the_centre_of_a_sparse_matrix_can_be_too_large(shape: tuple[int, int]) 
 
 
 def test_memory_that_is_not_there_is_told_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(validation, "available_memory", lambda: 10_000)
+    monkeypatch.setattr(memory, "available_memory", lambda: 10_000)
     with pytest.raises(InsufficientMemoryError, match="a regression of 40 samples on 60 features needs about"):
         LinRFMRegressor().fit(*sparse_problem(40, 60, 3, seed=0)[:2])
 

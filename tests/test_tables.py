@@ -15,7 +15,8 @@ import pytest
 from numpy.typing import NDArray
 from pyarrow.parquet import ParquetFile
 
-from rfm_recsys import LinRFM, serialization, tables
+from rfm_recsys import LinRFM, tables
+from rfm_recsys.core import modelfile
 from rfm_recsys.datasets import Interactions, from_frame
 from rfm_recsys.errors import DataError, IdError, ModelFileError, ParameterTypeError
 from rfm_recsys.tables import KIND, TableModel
@@ -271,7 +272,7 @@ ALTERED: dict[str, dict[str, Any]] = {
 def test_a_file_of_parts_that_do_not_fit_together_is_refused(tmp_path: Path, altered: dict[str, Any]) -> None:
     model = fitted(table(NAMINGS["integers"]))
     model.save(tmp_path / "model.rfm")
-    parameters, arrays = serialization.load(tmp_path / "model.rfm", KIND)
+    parameters, arrays = modelfile.load(tmp_path / "model.rfm", KIND)
     for name, value in altered.items():
         if value is None:
             del arrays[name]
@@ -279,7 +280,7 @@ def test_a_file_of_parts_that_do_not_fit_together_is_refused(tmp_path: Path, alt
             arrays[name] = value
         else:
             arrays[name] = np.full_like(arrays[name], value, dtype=None if not isinstance(value, str) else "U1")
-    serialization.save(tmp_path / "model.rfm", KIND, parameters, arrays)
+    modelfile.save(tmp_path / "model.rfm", KIND, parameters, arrays)
     with pytest.raises(ModelFileError, match="holds no table model"):
         TableModel.load(tmp_path / "model.rfm")
 

@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from rfm_recsys.core.checks import check_integer, check_number
 from rfm_recsys.datasets.interactions import Interactions
 from rfm_recsys.errors import ParameterError
-from rfm_recsys.validation import check_integer, check_number
 
 USERS_AT_ONCE = 512  # whose scores for all items are in memory together
 ACTIVITY_SPREAD = 0.95  # of the log of a user's interactions; ML-1M has the mean 165, median 96 and minimum 20

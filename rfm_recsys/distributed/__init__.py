@@ -25,7 +25,8 @@ from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 from scipy.sparse import csr_matrix, issparse
 
-from rfm_recsys import serialization
+from rfm_recsys.core import files
+from rfm_recsys.core.checks import check_flag, check_integer, check_interactions, shown
 from rfm_recsys.datasets.interactions import Duplicates, codes
 from rfm_recsys.distributed import tables
 from rfm_recsys.distributed.blocks import DistributedBlocks, Passes, work_of
@@ -39,9 +40,9 @@ from rfm_recsys.errors import (
     ParameterTypeError,
     RfmRecsysError,
 )
-from rfm_recsys.model import Callback, Checkpoint, LinRFM, confidences
+from rfm_recsys.recommender.checkpoint import Checkpoint
+from rfm_recsys.recommender.model import Callback, LinRFM, confidences
 from rfm_recsys.tables import TableModel, plain_ids
-from rfm_recsys.validation import check_flag, check_integer, check_interactions, shown
 
 __all__ = ["fit", "recommend_all"]
 
@@ -127,7 +128,7 @@ def fit(
     folder = None if users is None else check_folder(users)
     for path in (checkpoint, report):
         if path is not None:
-            serialization.check_target(path)
+            files.check_target(path)
     passes = Passes(client, show_progress)
     reporting = nullcontext() if report is None else performance_report(filename=os.fspath(report))
     with _clear_errors(checkpoint), client.as_current(), reporting, passes.reporting():

@@ -21,11 +21,14 @@ from distributed import Client, Future, get_worker, wait
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from rfm_recsys import kernels
-from rfm_recsys.agop import multiply
-from rfm_recsys.completion import PASSES, Settings, UserBlock, overflow, threads
+from rfm_recsys.core import kernels
+from rfm_recsys.core.arrays import Floats, Ints
+from rfm_recsys.core.kernels import MOST_ITERATIONS, RESIDUAL
+from rfm_recsys.core.linalg import multiply
+from rfm_recsys.core.runtime import threads
 from rfm_recsys.errors import DataError
-from rfm_recsys.kernels import MOST_ITERATIONS, RESIDUAL, Floats, Ints
+from rfm_recsys.recommender.blocks import Settings, UserBlock, overflow
+from rfm_recsys.recommender.rounds import PASSES
 
 INLINE = 2**16  # bytes up to which a value travels with each task that needs it
 USUAL_ITERATIONS = 12  # of conjugate gradients, for the estimate of the time that is left

@@ -14,11 +14,11 @@ import pyarrow as pa
 from pyarrow import parquet
 from scipy.sparse import csr_matrix
 
-from rfm_recsys import serialization
-from rfm_recsys.completion import UserBlock
+from rfm_recsys.core import files
+from rfm_recsys.core.arrays import Floats
 from rfm_recsys.errors import DataError, ParameterError
-from rfm_recsys.kernels import Floats
-from rfm_recsys.model import LinRFM
+from rfm_recsys.recommender.blocks import UserBlock
+from rfm_recsys.recommender.model import LinRFM
 from rfm_recsys.tables import TableModel, plain_ids
 
 ROWS = 2**17  # users of a row group
@@ -28,11 +28,11 @@ def check_folder(target: str | os.PathLike[str]) -> Path:
     """Return the path of a folder to make; raises ParameterError or OSError at once where it cannot be made."""
     path = Path(os.fspath(target)).absolute()
     if path.is_dir() and not any(path.iterdir()):
-        serialization.check_target(path / "any")
+        files.check_target(path / "any")
     elif path.exists():
         raise ParameterError(f"{path} is there already, and not an empty folder; remove it, or pass another path")
     else:
-        serialization.check_target(path)
+        files.check_target(path)
     return path
 
 
@@ -83,7 +83,7 @@ def write_users(ids: "pd.Index[Any]", block: UserBlock, U: Floats, path: Path) -
     schema = pa.schema(names)
     with (
         _clear_errors(path),
-        serialization.replacing(path) as partial,
+        files.replacing(path) as partial,
         parquet.ParquetWriter(partial, schema) as writer,
     ):
         for first in range(0, len(ids), ROWS):

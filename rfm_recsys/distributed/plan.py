@@ -11,8 +11,8 @@ import numpy as np
 from distributed import Client
 from numpy.typing import NDArray
 
-from rfm_recsys.completion import block_width
 from rfm_recsys.errors import InsufficientMemoryError, ParameterError
+from rfm_recsys.recommender.rounds import block_width
 
 BUCKETS = 4096  # of users by their hash; a block is a run of buckets
 LEAST_BLOCKS = 8  # so that a few workers have work each

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from pyarrow.parquet import ParquetFile
 from scipy.sparse import csr_matrix
 
+from rfm_recsys.core.checks import check_interactions
 from rfm_recsys.datasets.interactions import Duplicates, check_columns, from_frame, usual_columns
 from rfm_recsys.distributed.blocks import Passes
 from rfm_recsys.distributed.plan import BUCKETS
 from rfm_recsys.errors import DataError
-from rfm_recsys.model import confidences
-from rfm_recsys.validation import check_interactions
+from rfm_recsys.recommender.model import confidences
 
 PART_ROWS = 2**21  # of row groups that are read together
 TOGETHER = 16  # summaries of parts that are put together at a time

@@ -5,7 +5,7 @@ Its report is in :mod:`rfm_recsys.evaluation.report`, which alone needs matplotl
 
 from rfm_recsys.evaluation.baselines import ALS, BPR, EASE, BM25ItemKNN, CosineItemKNN, Popularity, Recommender
 from rfm_recsys.evaluation.candidates import CANDIDATES, Candidate
-from rfm_recsys.evaluation.compare import compare, write_json
+from rfm_recsys.evaluation.comparison import compare, write_json
 from rfm_recsys.evaluation.metrics import catalogue_metrics, evaluate, mae, mean_over_users, rank, rmse, user_metrics
 from rfm_recsys.evaluation.protocol import Protocol, read_protocol
 from rfm_recsys.evaluation.significance import Difference, interval, paired_difference

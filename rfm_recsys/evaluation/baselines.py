@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 from threadpoolctl import threadpool_limits
 
+from rfm_recsys.core.memory import check_memory
 from rfm_recsys.errors import DataError, ParameterError
-from rfm_recsys.validation import check_memory
 
 USERS_AT_ONCE = 256  # whose dense scores are in memory together
 ITEMS_AT_ONCE = 256  # rows of the Gram matrix that are computed together

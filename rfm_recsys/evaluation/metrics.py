@@ -61,9 +61,9 @@ from numba import njit, prange
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from rfm_recsys.core.checks import check_integer
 from rfm_recsys.errors import DataError, ParameterError
 from rfm_recsys.evaluation.splits import Fold, canonical_csr
-from rfm_recsys.validation import check_integer
 
 USER_METRICS = ("recall", "capped_recall", "precision", "hit_rate", "ndcg", "fixed_ndcg", "map", "mrr", "auc")
 CATALOGUE_METRICS = ("coverage", "gini", "novelty", "popularity_bias")

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from rfm_recsys.core.checks import check_integer, check_number
 from rfm_recsys.errors import DataError, ParameterError
-from rfm_recsys.validation import check_integer, check_number
 
 RESAMPLES = 2000
 ROUNDING = 1e-9  # relative spread up to which differences are the same

@@ -14,9 +14,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from rfm_recsys.core.checks import check_integer, check_number
 from rfm_recsys.datasets import Interactions
 from rfm_recsys.errors import DataError, ParameterError, ParameterTypeError
-from rfm_recsys.validation import check_integer, check_number
 
 MIN_ITEMS = 5  # of a held-out user
 TARGET_STRIDE = 5  # one in so many of a held-out user's items is to be found: 20%

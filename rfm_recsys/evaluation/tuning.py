@@ -5,9 +5,9 @@ from typing import Any, TypedDict
 
 import optuna
 
+from rfm_recsys.core.checks import check_integer, check_number
 from rfm_recsys.errors import ParameterError
 from rfm_recsys.evaluation.candidates import Candidate
-from rfm_recsys.validation import check_integer, check_number
 
 RANDOM_TRIALS = 10  # before the sampler begins to learn from the earlier ones
 

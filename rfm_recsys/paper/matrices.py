@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from tqdm.auto import tqdm
 
-from rfm_recsys.completion import threads
+from rfm_recsys.completion.model import complete
+from rfm_recsys.completion.observations import Observations
+from rfm_recsys.completion.one_sided import complete_rows, one_sided_rounds
+from rfm_recsys.core.arrays import Floats
+from rfm_recsys.core.runtime import threads
 from rfm_recsys.datasets import synthetic_low_rank
 from rfm_recsys.errors import DataError
-from rfm_recsys.kernels import Floats
 from rfm_recsys.paper.networks import deep_network
 from rfm_recsys.paper.vectors import EQUIVALENT_POWERS, enough
-from rfm_recsys.recovery import Observations, complete, complete_rows, one_sided_rounds
 
 Mask = NDArray[np.bool_]
 Method = Callable[[csr_matrix, int], Floats]

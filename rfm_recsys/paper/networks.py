@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from rfm_recsys.kernels import Floats
+from rfm_recsys.core.arrays import Floats
 
 FIT = 1e-4  # the residual on the observed entries, relative to them, at which a network counts as trained
 MOST_GRADIENTS, MOST_STAGES = 20_000, 1000

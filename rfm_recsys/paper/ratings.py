@@ -16,9 +16,9 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from tqdm.auto import tqdm
 
+from rfm_recsys.core.arrays import Floats, Ints
 from rfm_recsys.datasets import Interactions, load_movielens, synthetic_movielens
 from rfm_recsys.errors import DataError
-from rfm_recsys.kernels import Floats, Ints
 from rfm_recsys.ratings import LinRFMRatings
 
 Ratings = tuple[Ints, Ints, Floats]

@@ -14,8 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from rfm_recsys.errors import DataError
-from rfm_recsys.evaluation.compare import describe_environment
-from rfm_recsys.page import (
+from rfm_recsys.evaluation.comparison import describe_environment
+from rfm_recsys.paper import matrices, ratings, vectors
+from rfm_recsys.report.page import (
     DASHES,
     MARKERS,
     MINUS,
@@ -31,7 +32,6 @@ from rfm_recsys.page import (
     tick,
     write_page,
 )
-from rfm_recsys.paper import matrices, ratings, vectors
 
 FORMAT, VERSION = "rfm_recsys paper", 1
 AGREEMENT = 1e-8  # of the iterates with those of IRLS, relative
@@ -105,7 +105,7 @@ def render_report(result: dict[str, Any]) -> str:
     good = {name: found for name, found in experiments.items() if "error" not in found}
     with drawing():
         figures = {name: FIGURES[name](found) for name, found in good.items() if name in FIGURES}
-    return template("paper/report.html.jinja").render(
+    return template("paper.html.jinja").render(
         result,
         claims=claims(result),
         figures=figures,

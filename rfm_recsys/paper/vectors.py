@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import lars_path, orthogonal_mp
 from tqdm.auto import tqdm
 
-from rfm_recsys.kernels import Floats
+from rfm_recsys.core.arrays import Floats
 from rfm_recsys.regression import Features, LinRFMRegressor, regression_rounds
 
 EQUIVALENT_POWERS = (1 / 4, 1 / 3, 3 / 8, 1 / 2, 1)

@@ -1,11 +1,11 @@
 """LinRFM as a scorer of lenskit, by its bridge to implicit."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from places import DOCS
 
 from rfm_recsys import LinRFM
 
@@ -16,17 +16,17 @@ from lenskit.batch import recommend
 from lenskit.data import ItemList, from_interactions_df
 from lenskit.pipeline import topn_pipeline
 
-DOCS = Path(__file__).parents[2] / "docs" / "implicit.md"
-
 
 @pytest.fixture(scope="module")
 def scorer_class() -> Any:
     """Run what the documentation says."""
     (block,) = (
-        block for block in re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL) if "lenskit" in block
+        block
+        for block in re.findall(r"```python\n(.*?)```", (DOCS / "implicit.md").read_text(), re.DOTALL)
+        if "lenskit" in block
     )
     names: dict[str, Any] = {"__name__": "documentation"}
-    exec(compile(block, str(DOCS), "exec"), names)
+    exec(compile(block, str(DOCS / "implicit.md"), "exec"), names)
     return names["LinRFMScorer"]
 
 

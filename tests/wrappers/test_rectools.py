@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from places import DOCS
 
 from rfm_recsys import LinRFM
 
@@ -15,8 +16,6 @@ import pandas as pd
 from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import ImplicitALSWrapperModel, load_model
-
-DOCS = Path(__file__).parents[2] / "docs" / "implicit.md"
 
 
 def interactions() -> pd.DataFrame:
@@ -37,10 +36,12 @@ USERS = interactions()[Columns.User].unique()[:60]
 def register() -> None:
     """Run what the documentation says."""
     (block,) = (
-        block for block in re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL) if "rectools" in block
+        block
+        for block in re.findall(r"```python\n(.*?)```", (DOCS / "implicit.md").read_text(), re.DOTALL)
+        if "rectools" in block
     )
     names: dict[str, Any] = {}
-    exec(compile(block, str(DOCS), "exec"), names)
+    exec(compile(block, str(DOCS / "implicit.md"), "exec"), names)
     assert type(names["model"]) is ImplicitALSWrapperModel
 
 

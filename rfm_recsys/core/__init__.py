@@ -1,0 +1,1 @@
+"""What all four algorithms stand on: kernels, linear algebra, checks, files."""

@@ -1,0 +1,1 @@
+"""The recommender: LinRFM, its rounds, and its lists."""

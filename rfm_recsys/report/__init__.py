@@ -1,0 +1,1 @@
+"""Pages of results: one HTML file each, with figures in it, that loads nothing from elsewhere."""

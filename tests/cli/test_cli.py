@@ -1,0 +1,294 @@
+"""The command line, as somebody types it."""
+
+import errno
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from places import ROOT
+
+from rfm_recsys import LinRFM, __version__, cli
+from rfm_recsys.datasets import synthetic_movielens
+from rfm_recsys.evaluation import CANDIDATES
+from rfm_recsys.recommender import model as recommender_model
+from rfm_recsys.recommender.rounds import low_rank_rounds
+from rfm_recsys.tables import TableModel
+
+COMMAND = str(Path(sys.executable).with_name("rfm-recsys"))
+
+
+def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([COMMAND, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def ratings(tmp_path: Path) -> Path:
+    data = synthetic_movielens(200, 80, 4000)
+    rows = zip(data.users, data.items, data.values, strict=True)
+    path = tmp_path / "ratings.csv"
+    path.write_text("userId,movieId,rating\n" + "".join(f"{u},{i},{v}\n" for u, i, v in rows))
+    return path
+
+
+def test_compare_prints_a_table_and_writes_json_and_a_report(tmp_path: Path, ratings: Path) -> None:
+    answer = run(tmp_path, "compare", "--dataset", str(ratings))
+    assert answer.returncode == 0, answer.stderr
+    result = json.loads((tmp_path / "compare.json").read_text())
+    assert [row["model"] for row in result["models"]] == ["LinRFM", "ALS", "EASE", "ItemKNN-cosine", "Popularity"]
+    for row in result["models"]:
+        value = row["metrics"]["ndcg@100"]["mean"]
+        assert 0 < value <= 1
+        assert f"{value:.4f}".removeprefix("0") in answer.stdout
+    assert result["data"]["name"] == "ratings.csv"
+    page = (tmp_path / "compare.html").read_text()
+    assert "LinRFM" in page
+    assert result["data"]["sha256"] in page
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["compare.html", "compare.json", "ratings.csv"]
+    assert "UserWarning" not in answer.stderr
+    assert "ParameterWarning" not in answer.stderr
+
+
+def test_models_tuning_seeds_and_output_can_be_chosen(tmp_path: Path, ratings: Path) -> None:
+    answer = run(
+        tmp_path, "compare", "--dataset", str(ratings), "--models", "ItemKNN-BM25, Popularity", "--tune",
+        "--budget", "3", "--seeds", "2", "--output", "out.json",
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert [len(run["trials"]) for run in result["models"][0]["runs"]] == [3, 3]
+    assert result["tuning"]["trials"] == 3
+    assert (tmp_path / "out.html").exists()
+
+
+def test_a_published_split_is_recognised_with_and_without_a_validation_set(tmp_path: Path) -> None:
+    data = synthetic_movielens(60, 40, 900).to_csr()
+    lines = {"train": [], "test": []}  # type: dict[str, list[str]]
+    for user in range(60):
+        items = data.indices[data.indptr[user] : data.indptr[user + 1]].tolist()
+        lines["test"].append(" ".join(map(str, [user, *items[::5]])))
+        lines["train"].append(" ".join(map(str, [user, *(i for i in items if i not in items[::5])])))
+    for part, text in lines.items():
+        (tmp_path / f"{part}.txt").write_text("\n".join(text) + "\n")
+    answer = run(tmp_path, "compare", "--dataset", ".", "--models", "LinRFM,BPR", "--tune", "--budget", "2")
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads((tmp_path / "compare.json").read_text())["protocol"]["name"] == "gowalla-lightgcn"
+
+
+def test_a_star_marks_the_better_end_of_a_metric_and_none_where_there_is_none(tmp_path: Path, ratings: Path) -> None:
+    (tmp_path / "mine.toml").write_text(
+        'title = "T"\ndataset = "synthetic"\nsplit = "leave_k_out"\nmetric = "ndcg@10"\n'
+        'table = ["gini@10", "novelty@10"]\ncutoffs = [10]\n'
+    )
+    answer = run(
+        tmp_path, "compare", "--dataset", "ratings.csv", "--protocol", "mine.toml", "--models", "ALS,Popularity"
+    )
+    assert answer.returncode == 0, answer.stderr
+    als = next(line.split() for line in answer.stdout.splitlines() if line.strip().startswith("ALS "))
+    assert als[1].endswith("*")
+    assert not als[2].endswith("*")
+
+
+def test_the_help_lists_all_models_and_protocols() -> None:
+    assert cli.ALL.split(",") == [*CANDIDATES]
+    protocols = ROOT / "evaluation" / "protocols"
+    known = " ".join(run(Path.cwd(), "compare", "--help").stdout.replace("│", " ").split())
+    assert all(path.stem in known for path in protocols.glob("*.toml"))
+
+
+def test_the_version() -> None:
+    assert run(Path.cwd(), "--version").stdout.strip() == __version__
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset", "no-such-file.csv"], "neither a data set nor a file"),
+        (["--protocol", "no-such"], "there is no protocol"),
+        (["--models", "LinRFM,SVD"], "there is no model 'SVD'"),
+        (["--tune", "--budget", "none"], "budget is 'none'"),
+        (["--budget", "10"], "pass --tune, too"),
+        (["--output", "no-such-folder/out.json"], "no such folder"),
+        (["--output", "out.html"], "pass --output with a .json file"),
+        (["--protocol", "gowalla-lightgcn", "--dataset", "synthetic"], "split already"),
+        (["--dataset", "broken.csv"], "line 3"),
+    ],
+)
+def test_errors_are_one_line_with_the_remedy_and_exit_status_2(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "broken.csv").write_text("userId,movieId,rating\n1,2,3\n1,3,x\n")
+    answer = run(tmp_path, "compare", *arguments)
+    assert answer.returncode == 2
+    assert message in " ".join(answer.stderr.split())
+    assert "Traceback" not in answer.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.csv"]
+
+
+def test_an_unfinished_run_of_another_comparison_is_not_overwritten(tmp_path: Path, ratings: Path) -> None:
+    state = tmp_path / "compare.json.unfinished"
+    state.write_text('"another"\n["a", 1]\n')
+    answer = run(tmp_path, "compare", "--dataset", str(ratings), "--models", "Popularity")
+    assert answer.returncode == 2
+    assert "another comparison" in " ".join(answer.stderr.split())
+    assert state.read_text() == '"another"\n["a", 1]\n'
+
+
+# --- fit, recommend, similar, explain ---
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a folder with a table of 60 users, numbered from 1000, and 40 items, a to z and beyond, and its model."""
+    folder = tmp_path_factory.mktemp("shop")
+    data = synthetic_movielens(60, 40, 900)
+    names = [f"{'abcdefghijklmnopqrstuvwxyz'[item % 26]}{item // 26 or ''}" for item in range(40)]
+    bought = {"customer": data.users + 1000, "product": [names[item] for item in data.items], "stars": data.values}
+    pd.DataFrame(bought).to_parquet(folder / "bought.parquet")
+    answer = run(
+        folder, "fit", "bought.parquet", "--model", "shop.rfm", "--user", "customer", "--item", "product",
+        "--value", "stars", "--factors", "8",
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    assert " ".join(answer.stdout.split()).startswith("60 users, 40 items, 900 interactions: fitted in")
+    assert answer.stderr == ""
+    assert sorted(path.name for path in folder.iterdir()) == ["bought.parquet", "shop.rfm"]
+    return folder
+
+
+def test_recommend_prints_and_writes_the_lists_of_some_users(shop: Path, tmp_path: Path) -> None:
+    expected = TableModel.load(shop / "shop.rfm").recommend([1042, 1007], N=3)
+    arguments = ["recommend", str(shop / "shop.rfm"), "--user", "1042", "--user", "1007", "-N", "3"]
+    printed = [line.split() for line in run(tmp_path, *arguments).stdout.splitlines()]
+    for user, item, rank, score in expected.itertuples(index=False):
+        assert [str(user), item, str(rank), f"{score:.4f}"] in printed
+    for name, read in (("some.csv", pd.read_csv), ("some.parquet", pd.read_parquet)):
+        answer = run(tmp_path, *arguments, "--output", name)
+        assert answer.returncode == 0, answer.stderr
+        pd.testing.assert_frame_equal(read(tmp_path / name), expected, check_dtype=False)
+
+
+def test_recommend_writes_the_lists_of_all_users(shop: Path, tmp_path: Path) -> None:
+    answer = run(tmp_path, "recommend", str(shop / "shop.rfm"), "--all", "--output", "all.parquet", "--include-liked")
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stderr == ""
+    expected = TableModel.load(shop / "shop.rfm").recommend(filter_already_liked_items=False)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "all.parquet"), expected)
+
+
+def test_similar_and_explain_print_what_the_model_says(shop: Path) -> None:
+    model = TableModel.load(shop / "shop.rfm")
+    score, shares = model.explain(1042, "c1", N=4)
+    printed = run(shop, "explain", "shop.rfm", "--user", "1042", "--item", "c1", "-N", "4").stdout
+    assert f"item c1 scores {score:.4f} for user 1042" in printed
+    lines = [line.split() for line in printed.splitlines()]
+    assert all([item, f"{share:.4f}"] in lines for item, share in shares.itertuples(index=False))
+
+    lines = [line.split() for line in run(shop, "similar", "shop.rfm", "--item", "c1", "-N", "4").stdout.splitlines()]
+    for item, rank, cosine in model.similar("c1", 4).itertuples(index=False):
+        assert [item, str(rank), f"{cosine:.4f}"] in lines
+
+
+def test_an_id_is_a_number_where_ids_are_numbers_and_else_a_string(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("user_id,item_id\n007,1\n007,2\n7,1\n8,3\n8,-4\n")
+    fitted = run(tmp_path, "fit", "table.csv", "--factors", "full", "--no-checkpoint")
+    assert fitted.returncode == 0, fitted.stderr
+    shares = run(tmp_path, "explain", "model.rfm", "--user", "007", "--item", "-4").stdout.split()
+    assert shares[:7] == ["item", "-4", "scores", shares[3], "for", "user", "007;"]
+    assert {"1", "2"} < {*shares}
+    everything = run(tmp_path, "recommend", "model.rfm", "--user", "7", "-N", "9").stdout.split()
+    assert {*everything} > {"2", "3", "-4"}
+
+
+def test_a_foreign_file_in_the_place_of_the_checkpoint_is_refused_or_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("user_id,item_id\nann,x\nann,y\nbob,x\n")
+    (tmp_path / "model.rfm.checkpoint").write_text("mine")
+    refused = run(tmp_path, "fit", "table.csv")
+    assert refused.returncode == 2
+    assert "is not a whole checkpoint file" in " ".join(refused.stderr.split())
+    assert not (tmp_path / "model.rfm").exists()
+    assert run(tmp_path, "fit", "table.csv", "--no-checkpoint").returncode == 0
+    assert (tmp_path / "model.rfm.checkpoint").read_text() == "mine"
+
+
+def test_a_full_disk_costs_no_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "table.csv").write_text("user_id,item_id\nann,x\nann,y\nbob,x\n")
+    rounds = []
+
+    def counted(*arguments: Any) -> Any:
+        rounds.append(len(arguments[3]))
+        return low_rank_rounds(*arguments)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(recommender_model, "low_rank_rounds", counted)
+    with monkeypatch.context() as while_full:
+        while_full.setattr(TableModel, "save", full)
+        with pytest.raises(OSError, match="No space"):
+            cli.fit(str(tmp_path / "table.csv"), tmp_path / "model.rfm")
+    cli.fit(str(tmp_path / "table.csv"), tmp_path / "model.rfm")
+    assert rounds == [2, 0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.rfm", "table.csv"]
+
+
+def test_a_line_is_not_broken_where_it_is_not_read_on_a_terminal(tmp_path: Path) -> None:
+    long = 30 * "long "
+    (tmp_path / "table.csv").write_text(f"user_id,item_id\nann,{long}x\nann,{long}y\nbob,{long}x\n")
+    assert run(tmp_path, "fit", "table.csv").returncode == 0
+    assert f"  {long}y  " in run(tmp_path, "recommend", "model.rfm", "--user", "bob").stdout
+    refused = run(tmp_path, "recommend", "model.rfm", "--user", long)
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_a_user_who_has_everything_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("user_id,item_id\nann,x\nann,y\nbob,x\n")
+    assert run(tmp_path, "fit", "table.csv").returncode == 0
+    answer = run(tmp_path, "recommend", "model.rfm", "--user", "ann")
+    assert answer.returncode == 0
+    assert "no item is left" in answer.stdout
+
+
+def test_the_options_of_fit_are_those_of_the_model_and_so_are_their_defaults() -> None:
+    options = {name: option.default for name, option in inspect.signature(cli.fit).parameters.items()}
+    parameters = LinRFM().get_params()
+    assert int(options["factors"]) == parameters["factors"]
+    for name in ("regularization", "alpha", "iterations", "power", "item_norm", "user_norm"):
+        assert options[name] == parameters[name]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "no-such-file.csv"], "there is no file no-such-file.csv"),
+        (["fit", "{bought}", "--model", "no-such-folder/shop.rfm"], "no such folder"),
+        (["fit", "{bought}"], "name those of the users and items"),
+        (["fit", "{bought}", "--user", "customer", "--item", "thing"], "'thing' stands 0 times"),
+        (["fit", "{bought}", "--factors", "many"], "factors is 'many'"),
+        (["fit", "{bought}", "--alpha", "0"], "alpha is 0.0"),
+        (["recommend", "no-such.rfm", "--user", "1042"], "there is no file no-such.rfm"),
+        (["recommend", "{bought}", "--user", "1042"], "is not a whole table model file"),
+        (["recommend", "{model}"], "pass either --user"),
+        (["recommend", "{model}", "--all", "--user", "1042"], "pass either --user"),
+        (["recommend", "{model}", "--all"], "pass --output with a .parquet file"),
+        (["recommend", "{model}", "--all", "--output", "all.csv"], "pass --output with a .parquet file"),
+        (["recommend", "{model}", "--user", "1042", "--output", "a.txt"], "with a .csv or .parquet file"),
+        (["recommend", "{model}", "--all", "--output", "no-such-folder/all.parquet"], "no such folder"),
+        (["recommend", "{model}", "--user", "1042", "--user", "9"], "user id '9' is not among the 60 known ones"),
+        (["explain", "{model}", "--user", "1042", "--item", "42"], "item id '42' is not among the 40 known ones"),
+        (["similar", "{model}", "--item", "A"], "item id 'A' is not among"),
+    ],
+)
+def test_errors_around_models_are_one_line_with_the_remedy_and_exit_status_2(
+    shop: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    paths = {"bought": shop / "bought.parquet", "model": shop / "shop.rfm"}
+    answer = run(tmp_path, *(argument.format(**paths) for argument in arguments))
+    assert answer.returncode == 2
+    assert message in " ".join(answer.stderr.split())
+    assert "Traceback" not in answer.stderr
+    assert not [*tmp_path.iterdir()]

@@ -1,0 +1,501 @@
+"""On a cluster: the factors of one machine, whatever the workers, and what becomes of them."""
+
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import dask
+import naive
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.sparse import csr_matrix
+
+pytest.importorskip("distributed", reason="the extra 'distributed' is not installed")
+
+import dask.dataframe as dd
+from distributed import Client, LocalCluster
+
+from rfm_recsys import LinRFM, cli
+from rfm_recsys.core import kernels
+from rfm_recsys.core.arrays import Floats, csr_arrays
+from rfm_recsys.core.runtime import threads
+from rfm_recsys.datasets import Interactions, synthetic_movielens
+from rfm_recsys.distributed import fit, plan, recommend_all, tables
+from rfm_recsys.distributed.blocks import DistributedBlocks, Passes, conjugate_gradients
+from rfm_recsys.errors import DataError, InsufficientMemoryError, ParameterError, ParameterTypeError, ParameterWarning
+from rfm_recsys.recommender.blocks import UserBlock
+from rfm_recsys.tables import TableModel
+
+FACTORS = 16
+
+
+@pytest.fixture(scope="module")
+def data() -> Interactions:
+    return synthetic_movielens(600, 300, 20_000)
+
+
+@pytest.fixture(scope="module")
+def matrix(data: Interactions) -> csr_matrix:
+    return data.to_csr()
+
+
+@pytest.fixture(scope="module")
+def frame(data: Interactions) -> pd.DataFrame:
+    """Return the table of the interactions, with ids of strings, its rows in no order."""
+    table = pd.DataFrame(
+        {"user_id": [f"u{user:04}" for user in data.users], "item_id": 3 * data.items + 5, "rating": data.values}
+    )
+    return table.sample(frac=1, random_state=0, ignore_index=True)
+
+
+@contextmanager
+def cluster(n_workers: int, processes: bool) -> Iterator[Client]:
+    options = {"threads_per_worker": 1, "processes": processes, "dashboard_address": None}
+    with LocalCluster(n_workers=n_workers, **options) as workers, Client(workers) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Client]:
+    with cluster(2, processes=True) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    """Return the client of a cluster within this process."""
+    with cluster(2, processes=False) as client:
+        yield client
+
+
+def parts(matrix: csr_matrix, *bounds: int) -> list[csr_matrix]:
+    ends = [0, *bounds, matrix.shape[0]]
+    return [matrix[first:last] for first, last in pairwise(ends)]
+
+
+def distance(A: Floats, B: Floats) -> float:
+    return float(np.linalg.norm(A - B) / np.linalg.norm(B))
+
+
+def model(**parameters: Any) -> LinRFM:
+    return LinRFM(FACTORS, **{"iterations": 3, "dtype": np.float64, **parameters})
+
+
+# --- the same factors ---
+
+
+def test_the_factors_are_those_of_one_machine(processes: Client, matrix: csr_matrix) -> None:
+    losses: list[Any] = []
+    local = model(calculate_training_loss=True)
+    local.fit(matrix, False, lambda *round: losses.append(round[2]))
+    here: list[Any] = []
+    blocks = parts(matrix, 50, 51, 400)
+    fitted = fit(
+        blocks,
+        processes,
+        model(calculate_training_loss=True),
+        show_progress=False,
+        callback=lambda *round: here.append(round[2]),
+    )
+    assert distance(fitted.model.item_factors, local.item_factors) < 1e-8
+    np.testing.assert_allclose(here, losses, rtol=1e-10)
+    ids, _ = fitted.model.recommend(np.arange(600), matrix, recalculate_user=True)
+    expected, _ = local.recommend(np.arange(600), matrix)
+    np.testing.assert_array_equal(ids, expected)
+    np.testing.assert_array_equal(fitted.model.similar_items(3)[0], local.similar_items(3)[0])
+
+
+def test_the_bits_do_not_depend_on_the_workers(processes: Client, client: Client, matrix: csr_matrix) -> None:
+    blocks = parts(matrix, 100, 200, 300, 400)
+    two = fit(blocks, processes, model(dtype=np.float32), show_progress=False).model.item_factors
+    again = fit(blocks, client, model(dtype=np.float32), show_progress=False).model.item_factors
+    with cluster(1, processes=False) as alone:
+        one = fit(blocks, alone, model(dtype=np.float32), show_progress=False).model.item_factors
+    assert two.tobytes() == again.tobytes() == one.tobytes()
+    local = model(dtype=np.float32).fit(matrix, False)
+    # rounding turns close eigenvectors, so that the products are closer than the factors
+    assert distance(two @ two.T, local.item_factors @ local.item_factors.T) < 1e-3
+
+
+def test_one_block_is_the_local_fit_to_rounding(client: Client, matrix: csr_matrix) -> None:
+    alone = fit([matrix], client, model(iterations=1, dtype=np.float32), show_progress=False).model.item_factors
+    assert alone.tobytes() == model(iterations=1, dtype=np.float32).fit(matrix, False).item_factors.tobytes()
+
+
+def test_confidences_of_very_different_sizes_are_solved_as_exactly(client: Client, matrix: csr_matrix) -> None:
+    wide = matrix.astype(np.float64)
+    wide.data = 10 ** np.random.default_rng(0).uniform(-4, 4, wide.nnz)
+    fitted = fit(parts(wide, 300), client, model(iterations=2), show_progress=False).model.item_factors
+    local = model(iterations=2).fit(wide, False).item_factors
+    assert distance(fitted @ fitted.T, local @ local.T) < 1e-7
+
+
+def test_conjugate_gradients_in_lock_step_are_those_of_the_kernel(matrix: csr_matrix) -> None:
+    rng = np.random.default_rng(1)
+    confidence = csr_matrix(matrix.astype(np.float64) * 7)
+    confidence.data[::5] *= -1
+    confidence.data[confidence.indptr[9] : confidence.indptr[10]] *= -np.sign(confidence[9].data)  # disliked by all
+    worst = int(np.diff(confidence.indptr).argmax())
+    entries = slice(confidence.indptr[worst], confidence.indptr[worst + 1])
+    confidence.data[entries] = 10 ** rng.uniform(-9, 9, confidence[worst].nnz)
+    F = rng.normal(size=(300, 60))
+    F *= 0.95 / np.linalg.norm(F, 2)
+    expected = naive.solve_rows(confidence, F)
+
+    def product(chosen: Any, P: Floats) -> Floats:
+        out = np.empty_like(P)
+        kernels.gram_products(csr_arrays(confidence), F, chosen, P, out)
+        return out
+
+    with threads(1):
+        x, left = conjugate_gradients(product, np.maximum(confidence.toarray(), 0) @ F)
+    assert left.tolist() == [worst]
+    assert not x[9].any()
+    kept = np.arange(600) != worst
+    np.testing.assert_allclose(x[kept], expected[kept], atol=1e-10)
+
+
+def test_a_task_leaves_what_it_is_given_as_it_was(client: Client, matrix: csr_matrix) -> None:
+    block = UserBlock(csr_matrix(matrix * np.float32(7)))
+    passes = Passes(client, False)
+    users = DistributedBlocks(passes, [client.submit(csr_matrix, matrix * np.float32(7))], 2)
+    settings, _ = LinRFM(FACTORS).checked_parameters()
+    users.weigh(settings, 30.0)
+    held = client.gather(users.blocks[0])
+    names = sorted(vars(held))
+    Q = np.random.default_rng(0).normal(size=(300, 24)).astype(np.float32)
+    first = users.agop_product(settings, np.ones(300, dtype=np.float32), Q)
+    users.solve(0.01 * Q[:, :FACTORS])
+    U = client.gather(users.U[0]).copy()
+    users.losses()
+    users.solve_items(np.eye(FACTORS))
+    assert first.tobytes() == users.agop_product(settings, np.ones(300, dtype=np.float32), Q).tobytes()
+    users.solve(0.01 * Q[:, :FACTORS])
+    assert client.gather(users.U[0]).tobytes() == U.tobytes()
+    assert sorted(vars(held)) == names
+    for name in ("indptr", "indices", "confidence"):
+        assert getattr(held, name).tobytes() == getattr(block, name).tobytes()
+
+
+# --- tables ---
+
+
+@pytest.fixture(scope="module")
+def folder(frame: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of three Parquet files, one of them in several row groups, with some rows twice."""
+    path = tmp_path_factory.mktemp("interactions")
+    doubled = pd.concat([frame, frame[:500].assign(rating=2.0)], ignore_index=True)
+    for k, (first, last) in enumerate([(0, 7000), (7000, 7001), (7001, len(doubled))]):
+        doubled[first:last].to_parquet(path / f"part-{k}.parquet", row_group_size=4000, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def local(folder: Path) -> TableModel:
+    table = pd.concat([pd.read_parquet(file) for file in sorted(folder.glob("*"))], ignore_index=True)
+    return TableModel.fit(table, model(), show_progress=False)
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "PART_ROWS", 5000)
+
+
+def test_a_folder_of_parquet_is_fitted_and_recommended_from(
+    processes: Client, folder: Path, local: TableModel, small_parts: None, tmp_path: Path
+) -> None:
+    report, users, recommendations = tmp_path / "report.html", tmp_path / "users", tmp_path / "recommendations"
+    fitted = fit(folder, processes, model(), users=users, blocks=5, show_progress=False, report=report)
+    assert "<html" in report.read_text()
+    assert fitted.item_ids.tolist() == local.item_ids.tolist()
+    assert distance(fitted.model.item_factors, local.model.item_factors) < 1e-8
+    found = pd.read_parquet(users).set_index("user_id").sort_index()
+    assert found.index.tolist() == local.user_ids.tolist()
+    assert distance(np.stack(found["factors"].tolist()), local.model.user_factors) < 1e-8
+    assert [sorted(items) for items in found["items"]] == [row.indices.tolist() for row in local.user_items]
+    assert len([*users.iterdir()]) == 5
+
+    recommend_all(fitted, users, recommendations, processes, N=7, show_progress=False)
+    written = pd.read_parquet(recommendations).sort_values(["user_id", "rank"], ignore_index=True)
+    pd.testing.assert_frame_equal(written, local.recommend(N=7), check_dtype=False)
+    assert sorted(os.listdir(tmp_path)) == ["recommendations", "report.html", "users"]
+
+    fitted.save(tmp_path / "model.rfm")
+    loaded = TableModel.load(tmp_path / "model.rfm")
+    pd.testing.assert_frame_equal(loaded.similar(8), local.similar(8), check_exact=False)
+
+
+@pytest.mark.parametrize("duplicates", ["sum", "last"])
+def test_a_dask_dataframe_is_fitted(
+    client: Client, folder: Path, duplicates: Any, small_parts: None, tmp_path: Path
+) -> None:
+    table = pd.concat([pd.read_parquet(file) for file in sorted(folder.glob("*"))], ignore_index=True)
+    table["day"] = pd.Timestamp(2020, 1, 1) - pd.to_timedelta(np.arange(len(table)), unit="s")  # the first is the last
+    table["user"] = pd.Categorical(table.pop("user_id"))
+    named: dict[str, Any] = {"user": "user", "item": "item_id", "value": "rating", "timestamp": "day"}
+    from rfm_recsys.datasets import from_frame
+
+    expected = TableModel.fit(from_frame(table, duplicates=duplicates, **named), model(), show_progress=False)
+    fitted = fit(
+        dd.from_pandas(table, npartitions=4, sort=False),
+        client,
+        model(),
+        users=tmp_path / "users",
+        show_progress=False,
+        duplicates=duplicates,
+        **named,
+    )
+    assert distance(fitted.model.item_factors, expected.model.item_factors) < 1e-8
+    assert sorted(pd.read_parquet(tmp_path / "users")["user_id"]) == expected.user_ids.tolist()
+
+
+def test_users_are_counted_from_the_least_of_their_hashes() -> None:
+    users = pd.Series(np.arange(100_000) ** 2)
+    roles = {"user": "user", "item": "item"}
+    found = [
+        tables._summary("", pd.DataFrame({"user": part, "item": 1}), roles) for part in (users[::2], users[::3], users)
+    ]
+    assert abs(tables._together(found).n_users / 100_000 - 1) < 0.1
+    assert tables._together([tables._summary("", pd.DataFrame({"user": users[:70], "item": 1}), roles)]).n_users == 70
+
+
+# --- blocks ---
+
+
+def test_blocks_cost_the_same_and_heavy_buckets_stand_alone() -> None:
+    entries = np.random.default_rng(0).poisson(1000, plan.BUCKETS)
+    entries[[5, 3000]] = 500_000
+    sizes = plan.Sizes(400_000, 10_000, int(entries.sum()), 64, 4)
+    blocks = plan.deal_out(entries, sizes, 16)
+    assert np.diff(blocks).min() >= 0
+    assert set(np.diff(blocks)) == {0, 1}
+    held = np.bincount(blocks, entries)
+    rest = np.delete(held, blocks[[5, 3000]])
+    assert held.max() < 900_000
+    assert rest.max() < entries.sum() / 16 * 1.1
+
+
+def test_few_users_make_no_empty_blocks() -> None:
+    entries = np.zeros(plan.BUCKETS, dtype=np.int64)
+    entries[[7, 8, 4095]] = 10
+    blocks = plan.deal_out(entries, plan.Sizes(3, 10, 30, 4, 4), 8)
+    assert np.bincount(blocks, entries).min() > 0
+
+
+def test_the_number_of_blocks_grows_with_the_interactions_and_has_bounds() -> None:
+    sizes = [plan.Sizes(n // 50, 1000, n, 64, 4) for n in (1000, 10**8, 10**9)]
+    counts = [plan.number_of_blocks(size, None) for size in sizes]
+    assert counts[0] == plan.LEAST_BLOCKS < counts[1] < counts[2]
+    assert plan.number_of_blocks(sizes[0], 3) == 3
+    with pytest.raises(ParameterError, match=r"blocks is 5000; pass a number in 1\.\.4096"):
+        plan.number_of_blocks(sizes[0], 5000)
+
+
+def test_too_little_memory_is_told_before_the_work(
+    client: Client, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    huge = plan.Sizes(10**9, 10**6, 10**11, 64, 4)
+    with pytest.raises(InsufficientMemoryError, match=r"100,000,000,000 interactions.*GiB on each of 2 workers.*start"):
+        plan.check_worker_memory(client, huge, plan.BUCKETS)
+    monkeypatch.setattr(plan, "PROCESS_BYTES", 2**60)
+    with pytest.raises(InsufficientMemoryError, match="give them more memory, pass fewer factors"):
+        fit(folder, client, model(), users=tmp_path / "users", show_progress=False)
+    assert not [*tmp_path.iterdir()]
+
+
+# --- faults ---
+
+
+def workers(client: Client) -> dict[str, int]:
+    return dict(client.run(os.getpid))
+
+
+@pytest.mark.parametrize(("moment", "victims"), [(0.3, 2), (1.1, 1)])
+def test_killed_workers_change_no_bit(
+    processes: Client, folder: Path, small_parts: None, moment: float, victims: int, tmp_path: Path
+) -> None:
+    def kill(pids: list[int]) -> None:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+
+    processes.wait_for_workers(2, timeout=60)
+    short: dict[str, Any] = {"model": model(iterations=2), "blocks": 4, "show_progress": False}
+    fitted = fit(folder, processes, users=tmp_path / "whole", **short)
+    killer = threading.Timer(moment, kill, [sorted(workers(processes).values())[:victims]])
+    killer.start()
+    struck = fit(folder, processes, users=tmp_path / "struck", **short)
+    killer.join()
+    assert struck.model.item_factors.tobytes() == fitted.model.item_factors.tobytes()
+    for file in sorted((tmp_path / "whole").iterdir()):
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(file), pd.read_parquet(tmp_path / "struck" / file.name), check_exact=True
+        )
+
+
+def test_a_fit_that_stopped_goes_on_from_its_checkpoint(client: Client, matrix: csr_matrix, tmp_path: Path) -> None:
+    kept, blocks = tmp_path / "checkpoint", parts(matrix, 200, 400)
+    whole = fit(blocks, client, model(), show_progress=False).model.item_factors
+
+    def stop(iteration: int, *_: Any) -> None:
+        if iteration == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(blocks, client, model(), show_progress=False, callback=stop, checkpoint=kept)
+    seen: list[int] = []
+    resumed = fit(blocks, client, model(), show_progress=False, callback=lambda i, *_: seen.append(i), checkpoint=kept)
+    assert seen == [2]
+    assert resumed.model.item_factors.tobytes() == whole.tobytes()
+    again = fit(blocks, client, model(), show_progress=False, callback=lambda i, *_: seen.append(i), checkpoint=kept)
+    assert seen == [2]
+    assert again.model.item_factors.tobytes() == whole.tobytes()
+    with pytest.warns(ParameterWarning, match="checkpoint of a fit to other interactions"):
+        fit(parts(matrix, 201, 400), client, model(iterations=1), show_progress=False, checkpoint=kept)
+
+
+def test_a_scheduler_that_is_gone_leaves_the_checkpoint(client: Client, matrix: csr_matrix, tmp_path: Path) -> None:
+    kept, blocks = tmp_path / "checkpoint", parts(matrix, 200, 400)
+    workers = LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None)
+    with Client(workers) as lost, pytest.raises(ConnectionError, match="goes on from the last round, kept in"):
+        fit(blocks, lost, model(), show_progress=False, callback=lambda *_: workers.close(), checkpoint=kept)
+    seen: list[int] = []
+    fit(blocks, client, model(), show_progress=False, callback=lambda i, *_: seen.append(i), checkpoint=kept)
+    assert seen == [1, 2]
+
+
+def test_broken_files_are_named(client: Client, folder: Path, tmp_path: Path) -> None:
+    whole = (folder / "part-2.parquet").read_bytes()
+    (tmp_path / "a.parquet").write_bytes(whole)
+    broken = tmp_path / "b.parquet"
+    broken.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"b\.parquet cannot be read: .*; write or copy the file again"):
+        fit(tmp_path, client, model(), show_progress=False)
+    page = bytearray(whole)
+    page[4:400] = bytes(396)
+    broken.write_bytes(page)
+    with pytest.raises(DataError, match=r"b\.parquet cannot be read"):
+        fit(tmp_path, client, model(), show_progress=False)
+    pd.DataFrame({"user_id": ["a"], "rating": [1.0]}).to_parquet(broken)
+    with pytest.raises(DataError, match=r"b\.parquet has no column 'item_id'"):
+        fit(tmp_path, client, model(), show_progress=False)
+    pd.DataFrame({"user_id": ["a", None], "item_id": [1, 2], "rating": [1.0, 2.0]}).to_parquet(broken)
+    with pytest.raises(DataError, match=r"b\.parquet: row 1 has .* in column 'user_id', not an id"):
+        fit(broken, client, model(), show_progress=False)
+    pd.DataFrame({"user_id": ["a", "b"], "item_id": [1, 2], "rating": [1.0, np.inf]}).to_parquet(broken)
+    with pytest.raises(DataError, match=r"b\.parquet: row 1 has inf in column 'rating', not a finite number"):
+        fit(broken, client, model(), show_progress=False)
+    pd.DataFrame({"user_id": [], "item_id": []}).to_parquet(broken)
+    with pytest.raises(DataError, match="has no rows"):
+        fit(broken, client, model(), show_progress=False)
+
+
+def test_a_full_disk_is_one_clear_error_and_leaves_no_folder(
+    client: Client, matrix: csr_matrix, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("rfm_recsys.distributed.output.parquet.ParquetWriter.write_table", full)
+    with pytest.raises(OSError, match=r"cannot write this file: No space left on device; make room.*block-0000"):
+        fit([matrix], client, model(iterations=1), users=tmp_path / "users", show_progress=False)
+    assert not [*tmp_path.iterdir()]
+
+
+# --- what is refused ---
+
+
+def test_what_is_given_is_checked_before_the_work(client: Client, matrix: csr_matrix, tmp_path: Path) -> None:
+    (tmp_path / "users").mkdir()
+    (tmp_path / "users" / "mine").touch()
+    cases: list[tuple[type[Exception], str, Any, dict[str, Any]]] = [
+        (ParameterTypeError, "client is None", [matrix], {"client": None}),
+        (ParameterTypeError, "model is 3", [matrix], {"model": 3}),
+        (ParameterError, "the full form is for one machine", [matrix], {"model": LinRFM(None)}),
+        (ParameterTypeError, "pass the path of Parquet files, a Dask DataFrame", matrix, {}),
+        (ParameterTypeError, "pass the path of Parquet files, a Dask DataFrame", [], {}),
+        (ParameterError, "not an empty folder", [matrix], {"users": tmp_path / "users"}),
+        (FileNotFoundError, "there is no such folder", [matrix], {"users": tmp_path / "no" / "users"}),
+        (FileNotFoundError, "there is no such folder", [matrix], {"checkpoint": tmp_path / "no" / "kept"}),
+        (ParameterError, "duplicates is 'first'", [matrix], {"duplicates": "first"}),
+        (ParameterError, "blocks is 0", [matrix], {"blocks": 0}),
+        (ParameterTypeError, "callback is 3", [matrix], {"callback": 3}),
+        (DataError, "there is no Parquet file", tmp_path / "nothing", {}),
+        (DataError, "cannot be read", "nowhere://bucket", {}),
+        (DataError, "block 1 of the interactions: the value of", [matrix, matrix * np.nan], {}),
+        (DataError, "block 1 of the interactions .* 299 items", [matrix, matrix[:, :299]], {}),
+        (DataError, "there is no liked interaction", [-matrix], {}),
+        (DataError, "overflowed", [matrix.astype(np.float32) * 1e20], {"model": model(dtype=np.float32)}),
+    ]
+    for error, match, interactions, options in cases:
+        given = {"client": client, "model": model(), "show_progress": False, **options}
+        with pytest.raises(error, match=match):
+            fit(interactions, **given)
+
+
+def test_users_of_another_model_are_refused(client: Client, matrix: csr_matrix, tmp_path: Path) -> None:
+    fitted = fit([matrix], client, model(iterations=1), users=tmp_path / "users", show_progress=False)
+    other = fit([matrix], client, LinRFM(4, iterations=1), show_progress=False)
+    with pytest.raises(DataError, match="it has 16 factors, and the model 4"):
+        recommend_all(other, tmp_path / "users", tmp_path / "out", client, show_progress=False)
+    with pytest.raises(DataError, match="has no files of users"):
+        recommend_all(fitted, tmp_path, tmp_path / "out", client, show_progress=False)
+    (tmp_path / "users" / "block-00000.parquet").write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"block-00000\.parquet is no file of users of this model"):
+        recommend_all(fitted, tmp_path / "users", tmp_path / "out", client, show_progress=False)
+    assert sorted(os.listdir(tmp_path)) == ["users"]
+
+
+def test_progress_ends_with_all_done(client: Client, matrix: csr_matrix, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = [dask.delayed(part) for part in parts(matrix, 300)]
+    fit(blocks, client, model(iterations=2), show_progress=True)
+    shown = capsys.readouterr().err
+    assert "LinRFM: 100%" in shown
+    assert re.search(r"round 1 of 2: \S.*, block [12] of 2", shown)
+
+
+# --- the command line ---
+
+
+def test_the_command_line_fits_and_recommends_on_a_cluster(
+    processes: Client, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*arguments: str) -> None:
+        cli.app([*arguments, "--scheduler", processes.scheduler.address], standalone_mode=False)
+
+    saved, report = str(tmp_path / "m.rfm"), tmp_path / "report.html"
+    run("fit", str(folder), "--model", saved, "--factors", "16", "--report", str(report))
+    run("recommend", saved, "--all", "-N", "5", "--output", str(tmp_path / "recs"))
+    assert "300 items: fitted in" in capsys.readouterr().out
+    assert sorted(os.listdir(tmp_path)) == ["m.rfm", "m.rfm.users", "recs", "report.html"]
+    table = pd.concat([pd.read_parquet(file) for file in sorted(folder.glob("*"))], ignore_index=True)
+    written = pd.read_parquet(tmp_path / "recs").sort_values(["user_id", "rank"], ignore_index=True)
+    expected = TableModel.fit(table, LinRFM(16), show_progress=False).recommend(N=5)
+    assert written["user_id"].tolist() == expected["user_id"].tolist()
+    assert np.mean(written["item_id"].to_numpy() == expected["item_id"].to_numpy()) > 0.99  # in single precision
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["fit", "x", "--scheduler", "tcp://127.0.0.1:1", "--workers", "2"], "leave out --workers"),
+        (["fit", "x.parquet", "--users", "u"], "--users and --report are for a cluster"),
+        (["recommend", "x", "--user", "a", "--workers", "2"], "a cluster is for all users"),
+        (["recommend", "x", "--user", "a", "--users", "u"], "--users is for a cluster"),
+    ],
+)
+def test_options_that_go_together_only_on_a_cluster(arguments: list[str], match: str) -> None:
+    with pytest.raises(ParameterError, match=match):
+        cli.app(arguments, standalone_mode=False)
+
+
+def test_the_command_line_starts_workers_on_request(folder: Path, tmp_path: Path) -> None:
+    saved = str(tmp_path / "m.rfm")
+    cli.app(["fit", str(folder), "--model", saved, "--factors", "4", "--workers", "1"], standalone_mode=False)
+    assert TableModel.load(saved).model.item_factors.shape == (300, 4)
