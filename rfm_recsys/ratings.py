@@ -148,7 +148,7 @@ class LinRFMRatings:
         check_integer("num_threads", self.num_threads, 0)
         if not isinstance(self.random_state, np.random.Generator | np.random.RandomState | None):
             check_integer("random_state", self.random_state, 0)
-        return check_dtype(self.dtype)
+        return check_dtype("dtype", self.dtype)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name, as scikit-learn's ``clone`` asks for them; ``deep`` has no effect."""

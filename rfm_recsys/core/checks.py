@@ -62,14 +62,14 @@ def check_integer(name: str, value: Any, least: int) -> int:
     return number
 
 
-def check_dtype(value: Any) -> np.dtype[Any]:
+def check_dtype(name: str, value: Any) -> np.dtype[Any]:
     """Return float32 or float64 as a NumPy dtype; raises ParameterError for any other."""
     try:
         dtype: np.dtype[Any] = np.dtype(value)
     except Exception as error:  # a TypeError, mostly
-        raise ParameterTypeError(f"dtype is {shown(value)}; pass np.float32 or np.float64") from error
+        raise ParameterTypeError(f"{name} is {shown(value)}; pass np.float32 or np.float64") from error
     if dtype not in (np.float32, np.float64):
-        raise ParameterError(f"dtype is {dtype}; pass np.float32 or np.float64")
+        raise ParameterError(f"{name} is {dtype}; pass np.float32 or np.float64")
     return dtype
 
 
@@ -262,6 +262,13 @@ def check_ids(ids: Any, bound: int | None, what: str) -> tuple[NDArray[np.intp],
     if outside.any():
         raise IdError(f"{what} {flat[outside][0]} is outside 0..{bound - 1}; pass ids that were seen in fit()")
     return flat.astype(np.intp), array.ndim == 0
+
+
+def check_seed(name: str, value: Any) -> Any:
+    """Return a seed, as :func:`check_generator` takes it: None, an integer of at least 0, or a generator of NumPy's."""
+    if isinstance(value, np.random.Generator | np.random.RandomState | None):
+        return value
+    return check_integer(name, value, 0)
 
 
 def check_generator(random_state: Any) -> np.random.Generator:

@@ -1,13 +1,160 @@
-"""Threads: how many run the kernels, and one only for BLAS."""
+"""How kernels are compiled and run: the JIT, the threads, and SciPy's BLAS and LAPACK. There is no other place.
+
+A kernel takes the first and the last of a range of tasks, and then its arguments; :func:`run` deals ranges out to a few
+Python threads, which end with the call. A compiled kernel releases the interpreter. So kernels may run in several
+threads of the caller's at once, a fork finds no thread of ours, and the result does not depend on how many threads
+there are: a task is computed by one of them, and tasks are fixed by the data alone.
+
+``NUMBA_DISABLE_JIT=1`` runs every kernel as plain Python, ``NUMBA_NUM_THREADS`` says how many threads there are.
+"""
 
 import os
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from functools import cache
+from typing import Any, TypeVar
 
+import llvmlite.binding
 import numba
+from numba.core import event, types
+from numba.extending import get_cython_function_address
 from threadpoolctl import ThreadpoolController
+
+COMPILED = not numba.config.DISABLE_JIT
+RANGES = 16  # of tasks that a thread is dealt in a call, about: so that all end at about the same time
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_num_threads: ContextVar[int] = ContextVar("num_threads", default=0)
+
+
+def jit(fastmath: bool | set[str] = False) -> Callable[[Function], Function]:
+    """Return a decorator that compiles a function, and keeps the code on disk where there is a folder to write to."""
+
+    def decorate(function: Function) -> Function:
+        options = {"nogil": True, "fastmath": fastmath}
+        try:
+            compiled: Function = numba.njit(cache=True, **options)(function)
+        except RuntimeError:  # neither the package's folder nor the user's can be written: every process compiles
+            compiled = numba.njit(**options)(function)
+        return compiled
+
+    return decorate
+
+
+def routine(module: str, name: str, n_arguments: int) -> Any:
+    """Return a routine of SciPy's BLAS or LAPACK for use in kernels, ``n_arguments`` addresses being its arguments.
+
+    Compiled code refers to it by name, which every process binds to its own address: so the code can be kept on disk.
+    """
+    symbol = f"rfm_recsys_{name}"
+    llvmlite.binding.add_symbol(symbol, get_cython_function_address(f"scipy.linalg.{module}", name))
+    return types.ExternalFunction(symbol, types.void(*[types.intp] * n_arguments))
+
+
+def threads_in_use() -> int:
+    """Return how many threads a kernel may run on here: those of :func:`threads`, or all that there are."""
+    most = int(numba.config.NUMBA_NUM_THREADS)
+    return min(_num_threads.get() or most, most)
+
+
+@contextmanager
+def threads(num_threads: int) -> Iterator[None]:
+    """Run kernels on ``num_threads`` threads (0: all that there are), and hold BLAS to one thread around them."""
+    token = _num_threads.set(num_threads)
+    try:
+        with _one_blas_thread:
+            yield
+    finally:
+        _num_threads.reset(token)
+
+
+def run(kernel: Callable[..., None], n_tasks: int, *arguments: Any) -> None:
+    """Call ``kernel(first, last, *arguments)`` for ranges of tasks that make up ``0..n_tasks - 1``, on several threads.
+
+    Whatever a call raises, Ctrl-C included, is raised here once no thread works any more.
+    """
+    n_threads = min(threads_in_use(), n_tasks)
+    if n_threads < 2:
+        _interruptible(kernel, 0, n_tasks, *arguments)
+        return
+    _interruptible(kernel, 0, 0, *arguments)  # compiles it here, where Ctrl-C is heard
+    step = max(1, n_tasks // (n_threads * RANGES))
+    ranges = deque(range(0, n_tasks, step))
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            while ranges:
+                try:
+                    first = ranges.popleft()
+                except IndexError:  # another thread was quicker
+                    return
+                _interruptible(kernel, first, min(first + step, n_tasks), *arguments)
+        except BaseException as error:
+            ranges.clear()
+            errors.append(error)
+
+    helpers = [threading.Thread(target=work, daemon=True) for _ in range(n_threads - 1)]
+    started = []
+    try:
+        for helper in helpers:
+            try:
+                helper.start()
+            except RuntimeError:  # the system has no more threads: fewer do the same work
+                break
+            started.append(helper)
+        work()
+    finally:
+        ranges.clear()
+        for helper in started:
+            helper.join()
+    if errors:
+        raise errors[0]
+
+
+def _interruptible(kernel: Callable[..., None], *arguments: Any) -> None:
+    """Call a kernel; a Ctrl-C while Numba hands its result over, of which it makes a SystemError, stays one."""
+    try:
+        kernel(*arguments)
+    except SystemError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, KeyboardInterrupt):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise KeyboardInterrupt from error
+
+
+class _Compilation(event.Listener):  # type: ignore[misc]  # Numba has no types
+    """Calls a function with True when a compilation begins, and with False when it ends; those within count as one."""
+
+    def __init__(self, tell: Callable[[bool], None]) -> None:
+        self.tell, self.depth = tell, 0
+
+    def on_start(self, event: Any) -> None:
+        self.depth += 1
+        if self.depth == 1:
+            self.tell(True)
+
+    def on_end(self, event: Any) -> None:
+        self.depth -= 1
+        if self.depth == 0:
+            self.tell(False)
+
+
+@contextmanager
+def telling_of_compilation(tell: Callable[[bool], None]) -> Iterator[None]:
+    """Call ``tell(True)`` when kernels begin to be compiled, not found on disk, and ``tell(False)`` when that ends."""
+    listener = _Compilation(tell)
+    event.register("numba:compile", listener)
+    try:
+        yield
+    finally:
+        event.unregister("numba:compile", listener)
 
 
 @cache
@@ -52,17 +199,5 @@ def _forget_other_threads() -> None:
     _one_blas_thread = _OneBlasThread()
 
 
-os.register_at_fork(before=_wait_for_other_threads, after_in_parent=_go_on, after_in_child=_forget_other_threads)
-
-
-@contextmanager
-def threads(num_threads: int) -> Iterator[None]:
-    """Run kernels on ``num_threads`` threads (0: all that there are), and hold BLAS to one thread around them."""
-    before = numba.get_num_threads()
-    most = numba.config.NUMBA_NUM_THREADS
-    with _one_blas_thread:
-        numba.set_num_threads(min(num_threads or most, most))
-        try:
-            yield
-        finally:
-            numba.set_num_threads(before)
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(before=_wait_for_other_threads, after_in_parent=_go_on, after_in_child=_forget_other_threads)

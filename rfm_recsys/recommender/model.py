@@ -203,7 +203,7 @@ class LinRFM:
             item_norm=check_number("item_norm", self.item_norm, -4, 4),
             user_norm=check_number("user_norm", self.user_norm, -4, 4),
         )
-        return settings, check_dtype(self.dtype)
+        return settings, check_dtype("dtype", self.dtype)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name, as scikit-learn's ``clone`` asks for them; ``deep`` has no effect."""
@@ -757,7 +757,7 @@ class LinRFM:
         """Return a parameter as a JSON value."""
         value = getattr(self, name)
         if name == "dtype":
-            return check_dtype(value).name
+            return check_dtype("dtype", value).name
         if name == "random_state":  # a generator has no seed to keep; it matters to the next fit only
             return int(value) if isinstance(value, int | np.integer) else None
         if name in _FLAGS:
