@@ -64,8 +64,8 @@ def main() -> None:
         print(f"one core: matrix product {product:.0f} GFLOP/s, copy {copy:.0f} GB/s")
         for factors in (64, 256, 512):
             F = LinRFM(factors, alpha=ALPHA, num_threads=1).fit(data, show_progress=False).item_factors
-            confidence, lapack = ALPHA * ones, kernels.lapack_addresses(F.dtype)
-            solve = median_seconds(lambda: solve_users(indptr, indices, confidence, F, lapack), arguments.repeats)  # noqa: B023
+            confidence = ALPHA * ones
+            solve = median_seconds(lambda: solve_users(indptr, indices, confidence, F), arguments.repeats)  # noqa: B023
             some = generator.choice(N_USERS, SAMPLE, replace=False)
             counted = iterations([indices[indptr[u] : indptr[u + 1]] for u in some], F)
             passes = lengths.sum() * float(np.average(counted, weights=lengths[some]))

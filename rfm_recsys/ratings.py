@@ -29,7 +29,7 @@ from rfm_recsys.core.checks import (
 )
 from rfm_recsys.core.linalg import multiply, top_eigenpairs
 from rfm_recsys.core.memory import check_memory
-from rfm_recsys.core.runtime import threads
+from rfm_recsys.core.runtime import threads, threads_in_use
 from rfm_recsys.errors import DataError, ModelFileError, NotFittedError, ParameterError, ParameterTypeError
 
 # All variances are in units of that of the ratings.
@@ -397,7 +397,6 @@ class _Rows:
             (other.means, other.moments),
             (precision.astype(dtype), shift),
             dtype.type(noise),
-            kernels.lapack_addresses(dtype),
             (own.means, own.moments),
             errors,
         )
@@ -523,7 +522,7 @@ def _memory(shape: tuple[int, int], nnz: int, factors: int, choices: int, itemsi
     """Return about the bytes that a fit takes beyond the ratings that it is given."""
     packed = (factors + 2) * (factors + 3) // 2
     choices = min(choices, *shape)
-    workers = kernels.TASKS // 8
+    workers = threads_in_use()
     return (
         sum(shape) * (itemsize * (packed + 2 * factors + 3 * choices) + 24 * choices)
         + nnz * (4 * itemsize + 32)

@@ -1,52 +1,52 @@
-"""Imports run one way: cli -> paper, distributed -> tables, evaluation, datasets -> the models -> ... -> kernels."""
+"""Imports run one way, down a list of layers; what stands side by side does not import one another."""
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
-import pytest
 from places import PACKAGE
 
-FORBIDDEN = {
-    "kernels.py": {
-        "agop",
-        "completion",
-        "model",
-        "validation",
-        "errors",
-        "datasets",
-        "evaluation",
-        "cli",
-        "distributed",
-    },
-    "agop.py": {"completion", "model", "datasets", "evaluation", "cli", "distributed"},
-    "completion.py": {"model", "datasets", "evaluation", "cli", "distributed"},
-    "recovery.py": {"model", "datasets", "evaluation", "tables", "paper", "cli", "distributed"},
-    "model.py": {"datasets", "evaluation", "tables", "cli", "distributed"},
-    "ratings.py": {"model", "datasets", "evaluation", "tables", "paper", "cli", "distributed"},
-    "tables.py": {"evaluation", "cli", "distributed"},
-    "regression.py": {"model", "datasets", "evaluation", "tables", "paper", "cli", "distributed"},
-    "paper": {"model", "tables", "cli", "distributed"},
-    "distributed": {"evaluation", "paper", "cli"},
-    "datasets": {"model", "completion", "agop", "kernels", "evaluation", "tables", "cli", "distributed"},
-    "evaluation": {"model", "completion", "agop", "kernels", "tables", "cli", "distributed"},
-}
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("errors",),
+    ("core",),
+    ("recommender", "completion", "ratings", "regression"),  # the four algorithms
+    ("datasets",),
+    ("tables", "report"),
+    ("evaluation", "distributed"),
+    ("paper",),
+    ("cli",),
+)
+LEVELS = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
 
-@pytest.mark.parametrize("part", FORBIDDEN)
-def test_imports_run_one_way(part: str) -> None:
-    files = [PACKAGE / part] if part.endswith(".py") else sorted((PACKAGE / part).glob("*.py"))
-    assert files
-    files = [file for file in files if file.name != "candidates.py"]  # the list of models by name
-    for file in files:
-        for node in ast.walk(ast.parse(file.read_text())):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if "rfm_recsys" in names and isinstance(node, ast.ImportFrom):
-                names += [f"rfm_recsys.{alias.name}" for alias in node.names]
-                assert not any(alias.name == "LinRFM" for alias in node.names), file
-            ours = {name.split(".")[1] for name in names if name.startswith("rfm_recsys.")}
-            assert not ours & FORBIDDEN[part], file
+def part_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(file: Path) -> Iterator[str]:
+    """Yield the parts of the package that a file imports."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (name.split(".")[1] for name in names if name.startswith("rfm_recsys."))
+
+
+def test_imports_run_down_the_layers() -> None:
+    faces = {"LinRFM": "recommender", "LinRFMRatings": "ratings", "complete": "completion", "Completion": "completion"}
+    for file in PACKAGE.rglob("*.py"):
+        part = part_of(file)
+        if part == "__init__":
+            continue
+        for name in imports_of(file):
+            other = faces.get(name, name)
+            if other != "__version__":
+                assert other == part or LEVELS[other] < LEVELS[part], f"{file} imports {other}"
 
 
 def test_importing_the_package_needs_no_dask() -> None:

@@ -152,11 +152,10 @@ def complete_rows(observed: Observations, K: Floats, regularization: float) -> F
     """
     traces = np.bincount(row_of_entry(observed), weights=np.diag(K)[observed.indices], minlength=observed.shape[0])
     shift = np.maximum(ROUNDING * traces, regularization)
-    lapack = kernels.lapack_addresses(K.dtype)
     A, left = np.zeros_like(observed.values), observed.values
     for _ in range(1 if (shift <= regularization).all() else 1 + REFINEMENTS):
         step, fitted = np.empty_like(A), np.empty_like(A)
-        status = kernels.solve_rows_shifted(observed.indptr, observed.indices, shift, left, K, lapack, step, fitted)
+        status = kernels.solve_rows_shifted(observed.indptr, observed.indices, shift, left, K, step, fitted)
         if status.any():
             raise DataError(
                 f"the system of equations of row {np.flatnonzero(status)[0]} is lost to rounding; pass a "

@@ -5,38 +5,29 @@ Conventions, for every kernel:
 * ``indptr, indices`` are the structure of a CSR matrix of users x items.
 * ``confidence`` holds its signed confidences ``alpha * value``: the weight of an entry is ``|confidence|``, its target
   1 where the confidence is positive (liked) and 0 where it is negative (disliked).
-* ``lapack`` is what :func:`lapack_addresses` returns for the dtype. Addresses are passed in, never frozen into the
-  compiled code, so that the code can be cached on disk.
+* A function without an underscore is what others call: it makes room for the result, and has :mod:`runtime` deal ranges
+  of rows out to threads. The function of that name with an underscore is compiled, and does one range of rows.
 * The result is the same to the bit for any number of threads: a row is computed by one thread, and sums over rows run
   over a partition that depends on the shape alone. BLAS has to be held to one thread around the call.
-* Parallel kernels run one at a time: on Numba's threading layer that survives a fork, which is not safe for calls from
-  several threads at once.
 """
 
-import os
-import threading
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import types
 from numba.core import cgutils
-from numba.extending import get_cython_function_address, intrinsic
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from rfm_recsys.core.arrays import Floats, Ints
+from rfm_recsys.core.runtime import COMPILED, bind_routines, jit, kernel, run, run_rows, symbol_of, threads_in_use
 
 BLOCK = 2**22  # entries of a dense matrix whose rows are gathered again and again: 16 MB, of the cache of all cores
-TASKS = 256  # parallel tasks that rows are dealt out to: many, since rows differ in cost
-RUN = 16  # rows in turn that a task takes at a time
 AHEAD, LINES = 8, 8  # rows to fetch into the cache before they are needed, and how many cache lines of each
-FULL_TASKS = 16  # the same for the full form, where a task holds two matrices of the size of the longest row
 GATHERED = 2**20  # entries of F gathered at a time for the products with them: 4 MB, so that they stay in cache
 AT_ONCE = 64  # rows of F gathered for one product with them: they stay in the nearest cache
-LONG = 64  # times as many rows as factors, that are more than can be gathered, are factorised: they are read once only
+LONG = 64  # a row that overflows the gather buffer is factorised if it has so many times as many entries as factors
 RESIDUAL = 8  # eps of the right-hand side: conjugate gradients to rounding
 MOST_ITERATIONS = 50  # of conjugate gradients: about the cost of a factorisation
 PRODUCT_ROWS = 512  # rows of a dense product that one task owns
@@ -46,130 +37,59 @@ PARTIAL_ROWS, PARTIALS = 2048, 64  # a sum over rows: at least so many rows in a
 TOPK_USERS, TOPK_COLUMNS = 128, 2048  # scores that are held at a time, at most: 1 MB, so that they stay in cache
 SCAN = 64  # scores that are compared with the worst of the best at a time
 TOPK_FEW = 16  # users for whom a matrix product is not worth its while
-TOPK_KEPT = 2**19  # columns that a task keeps for all its users: 4 MB
-SPARE = 8  # of so many of the best, one more column is kept, and one for all
+TOPK_CANDIDATES = 2**19  # columns that a task holds for all its users: 4 MB
+SPARE = 8  # of so many of the best, the candidates are one more column, and one for all
 MARGIN = 2.0  # of sums of k terms, in units of sqrt(k) eps |u| |v|; of 8e7 in single precision none was off by .42
 NOT_FINITE = -1  # status of a row whose solution overflowed
+FAST = {"contract", "reassoc"}  # how sums may differ from IEEE's; a NaN stays one
 
+# BLAS and LAPACK, which read what is in C order as its transpose. Symmetric matrices are held in the upper triangle,
+# which is the lower one of LAPACK's view.
 
-def _probe() -> None:
-    """Stand for any function of this file."""
+if COMPILED:
+    bind_routines("cython_blas", ("gemm", "syrk"))
+    bind_routines("cython_lapack", ("potrf", "potrs", "potri", "gesv"))
 
+    @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]  # Numba has no types
+    def _call(typing_context: Any, routine: Any, arguments: Any) -> Any:
+        """Call a routine such as "potrf L", by its name and letters, and return the status that it ends with, if any.
 
-try:
-    njit(cache=True)(_probe)
-    CACHE = True
-except RuntimeError:  # neither this folder nor the user's can be written: every process compiles for itself
-    CACHE = False
+        The other arguments are integers, numbers of the type of the arrays, and arrays, which say that type.
+        """
+        name, _, letters = routine.literal_value.partition(" ")
+        dtype = next(each.dtype for each in arguments if isinstance(each, types.Array) and each.dtype != types.int32)
+        has_status = name not in ("gemm", "syrk")
 
-if "NUMBA_THREADING_LAYER" not in os.environ:
-    numba.config.THREADING_LAYER = "workqueue"
+        def build(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            integer, pointers = ir.IntType(32), []
 
-_lock = threading.Lock()
+            def pass_on(value: Any) -> None:
+                pointers.append(cgutils.alloca_once(builder, value.type))
+                builder.store(value, pointers[-1])
 
-
-def _renew_lock() -> None:
-    """Give a forked process, where the thread that held it does not exist, a lock of its own."""
-    global _lock  # noqa: PLW0603
-    _lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_renew_lock)
-
-
-def _parallel(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        kernel = njit(cache=CACHE, parallel=True, **options)(function)
-
-        @wraps(function)
-        def alone(*arguments: Any) -> Any:
-            with _lock:
-                return _interruptible(kernel, arguments)
-
-        return alone
-
-    return decorate
-
-
-def _interruptible(kernel: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    """Call a kernel; a Ctrl-C while Numba hands its result over, of which it makes a SystemError, stays one."""
-    try:
-        return kernel(*arguments)
-    except SystemError as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, KeyboardInterrupt):
-            cause = cause.__cause__
-        if cause is None:
-            raise
-        raise KeyboardInterrupt from error
-
-
-_ROUTINES = (
-    ("cython_blas", "syrk"),
-    ("cython_blas", "gemm"),
-    ("cython_lapack", "potrf"),
-    ("cython_lapack", "potrs"),
-    ("cython_lapack", "gesv"),
-    ("cython_lapack", "potri"),
-)
-_SYRK, _GEMM, _POTRF, _POTRS, _GESV, _POTRI = range(6)
-
-
-def lapack_addresses(dtype: np.dtype[Any]) -> Ints:
-    """Return the addresses of SciPy's routines (``_ROUTINES``) for ``dtype``, for this process only."""
-    prefix = {"float32": "s", "float64": "d"}[np.dtype(dtype).name]
-    found = [get_cython_function_address(f"scipy.linalg.{module}", prefix + name) for module, name in _ROUTINES]
-    return np.array(found, dtype=np.int64)
-
-
-if numba.config.DISABLE_JIT:
-    from scipy.linalg import lapack as _scipy_lapack
-
-    def _fetch(matrix: Floats, row: int) -> None:
-        """Do nothing: a row is there when it is needed."""
-
-    def _add_gram(lapack: Ints, sign: float, rows: Floats, out: Floats) -> None:
-        out += out.dtype.type(sign) * (rows.T @ rows)
-
-    def _add_symmetric(lapack: Ints, A: Floats, B: Floats, out: Floats) -> None:
-        out += np.triu(A.T @ B)
-
-    def _solve_positive(lapack: Ints, matrix: Floats, rhs: Floats) -> int:
-        (posv,) = _scipy_lapack.get_lapack_funcs(("posv",), (matrix,))
-        _, rhs[:], info = posv(matrix, rhs)
-        return int(info)
-
-    def _solve_general(lapack: Ints, matrix: Floats, rhs: Floats) -> int:
-        (gesv,) = _scipy_lapack.get_lapack_funcs(("gesv",), (matrix,))
-        _, _, rhs[:], info = gesv(matrix.T, rhs)
-        return int(info)
-
-    def _invert_positive(lapack: Ints, matrix: Floats) -> int:
-        potrf, potri = _scipy_lapack.get_lapack_funcs(("potrf", "potri"), (matrix,))
-        factor, info = potrf(matrix)
-        if info == 0:
-            matrix[:], info = potri(factor)
-        return int(info)
-
-else:
-
-    @intrinsic
-    def _call(typing_context, address, arguments):  # type: ignore[no-untyped-def]
-        """Call the Fortran routine at ``address`` with a tuple of pointers, given as integers."""
-
-        def build(context, builder, signature, values):  # type: ignore[no-untyped-def]
-            pointers = cgutils.unpack_tuple(builder, values[1])
+            for letter in letters:
+                pass_on(ir.IntType(8)(ord(letter)))
+            for kind, value in zip(arguments, cgutils.unpack_tuple(builder, values[1]), strict=True):
+                if isinstance(kind, types.Array):
+                    pointers.append(context.make_array(kind)(context, builder, value).data)
+                elif isinstance(kind, types.Integer):
+                    pass_on(builder.trunc(context.cast(builder, value, kind, types.int64), integer))
+                else:
+                    pass_on(context.cast(builder, value, kind, dtype))
+            if has_status:
+                pass_on(integer(0))
             function = ir.FunctionType(ir.VoidType(), [pointer.type for pointer in pointers])
-            builder.call(builder.inttoptr(values[0], function.as_pointer()), pointers)
-            return context.get_dummy_value()
+            symbol = symbol_of(name, dtype)
+            builder.call(cgutils.get_or_insert_function(builder.module, function, symbol), pointers)
+            return builder.sext(builder.load(pointers[-1]) if has_status else integer(0), ir.IntType(64))
 
-        return types.void(address, arguments), build
+        return types.int64(routine, arguments), build
 
-    @intrinsic
-    def _fetch_line(typing_context, address):  # type: ignore[no-untyped-def]
+    @intrinsic  # type: ignore[untyped-decorator]
+    def _fetch_line(typing_context: Any, address: Any) -> Any:
         """Have the cache line at ``address`` fetched; nothing happens where there is none."""
 
-        def build(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        def build(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             pointer, flag = builder.inttoptr(values[0], ir.IntType(8).as_pointer()), ir.IntType(32)
             function = ir.FunctionType(ir.VoidType(), [pointer.type, flag, flag, flag])
             prefetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], function)
@@ -178,83 +98,115 @@ else:
 
         return types.void(address), build
 
-    @njit(cache=CACHE)
-    def _fetch(matrix, row):  # type: ignore[no-untyped-def]
+    @jit()
+    def _fetch(matrix: Floats, row: int) -> None:
         """Have the first ``LINES`` cache lines of a row fetched."""
         width = matrix.shape[1] * matrix.itemsize
         address = matrix.ctypes.data + np.int64(row) * width
         for line in range(0, min(width, LINES * 64), 64):
             _fetch_line(address + line)
 
-    # The matrices below are symmetric or overwritten, so C order and Fortran order need no copy between them:
-    # the lower triangle of Fortran's view is the upper triangle of NumPy's.
+    @jit()
+    def _multiply(A: Floats, B: Floats, out: Floats) -> None:
+        """Write ``A @ B`` into ``out``."""
+        (n, k), m = A.shape, B.shape[1]
+        if n * m > 0:
+            _call("gemm NN", (m, n, k, 1.0, B, m, A, max(k, 1), 0.0, out, m))
 
-    @njit(cache=CACHE)
-    def _add_gram(lapack, sign, rows, out):  # type: ignore[no-untyped-def]
-        """Add ``sign * rows.T @ rows`` to the upper triangle of ``out``."""
-        text = np.array([ord("L"), ord("N")], dtype=np.uint8)
-        size = np.array([out.shape[0], rows.shape[0], rows.shape[1]], dtype=np.int32)
-        scale = np.array([sign, 1.0], dtype=out.dtype)
-        t, n, s = text.ctypes.data, size.ctypes.data, scale.ctypes.data
-        pointers = (t, t + 1, n, n + 4, s, rows.ctypes.data, n + 8, s + scale.itemsize, out.ctypes.data, n)
-        _call(lapack[_SYRK], pointers)
-        # what the pointers point to has to outlive the call
-        return text[0] + size[0] + scale[0]
+    @jit()
+    def _multiply_transposed(A: Floats, B: Floats, out: Floats) -> None:
+        """Write ``A @ B.T`` into ``out``."""
+        (n, k), m = A.shape, B.shape[0]
+        if n * m > 0:
+            _call("gemm TN", (m, n, k, 1.0, B, max(k, 1), A, max(k, 1), 0.0, out, m))
 
-    @njit(cache=CACHE)
-    def _add_symmetric(lapack, A, B, out):  # type: ignore[no-untyped-def]
+    @jit()
+    def _add_symmetric(A: Floats, B: Floats, out: Floats) -> None:
         """Add ``A.T @ B``, which is symmetric, to the upper triangle of ``out``: panel by panel, from the diagonal."""
-        text = np.array([ord("N"), ord("T")], dtype=np.uint8)
-        size = np.array([0, 0, A.shape[0], A.shape[1]], dtype=np.int32)
-        scale = np.array([1.0], dtype=out.dtype)
-        t, n, s = text.ctypes.data, size.ctypes.data, scale.ctypes.data
-        for first in range(0, A.shape[1], PANEL):
-            size[0], size[1] = A.shape[1] - first, min(PANEL, A.shape[1] - first)
-            a, b = A.ctypes.data + first * A.itemsize, B.ctypes.data + first * B.itemsize
-            c = out.ctypes.data + (first * A.shape[1] + first) * out.itemsize
-            _call(lapack[_GEMM], (t, t + 1, n, n + 4, n + 8, s, b, n + 12, a, n + 12, s, c, n + 12))
-        return text[0] + size[0] + scale[0]
+        n, k = A.shape
+        for first in range(0, k, PANEL):
+            b, a, c = B[:, first:], A[:, first:], out[first:, first:]
+            _call("gemm NT", (k - first, min(PANEL, k - first), n, 1.0, b, k, a, k, 1.0, c, k))
 
-    @njit(cache=CACHE)
-    def _solve_positive(lapack, matrix, rhs):  # type: ignore[no-untyped-def]
+    @jit()
+    def _add_gram(sign: float, rows: Floats, out: Floats) -> None:
+        """Add ``sign * rows.T @ rows`` to the upper triangle of ``out``."""
+        n, k = rows.shape
+        _call("syrk LN", (k, n, sign, rows, k, 1.0, out, k))
+
+    @jit()
+    def _solve_positive(matrix: Floats, rhs: Floats) -> Any:
         """Solve in place with the upper triangle of a positive definite ``matrix``; return LAPACK's status."""
-        text = np.array([ord("L")], dtype=np.uint8)
-        size = np.array([matrix.shape[0], 1, 0], dtype=np.int32)
-        t, n = text.ctypes.data, size.ctypes.data
-        _call(lapack[_POTRF], (t, n, matrix.ctypes.data, n, n + 8))
-        if size[2] == 0:
-            _call(lapack[_POTRS], (t, n, n + 4, matrix.ctypes.data, n, rhs.ctypes.data, n, n + 8))
-        return np.int64(size[2]) + 0 * text[0]
+        n = len(matrix)
+        status = _call("potrf L", (n, matrix, n))
+        if status == 0:
+            status = _call("potrs L", (n, 1, matrix, n, rhs, n))
+        return status
 
-    @njit(cache=CACHE)
-    def _solve_general(lapack, matrix, rhs):  # type: ignore[no-untyped-def]
+    @jit()
+    def _solve_general(matrix: Floats, rhs: Floats) -> Any:
         """Solve in place with the transpose of ``matrix``; return LAPACK's status."""
-        size = np.array([matrix.shape[0], 1, 0], dtype=np.int32)
-        pivots = np.empty(matrix.shape[0], dtype=np.int32)
-        n = size.ctypes.data
-        _call(lapack[_GESV], (n, n + 4, matrix.ctypes.data, n, pivots.ctypes.data, rhs.ctypes.data, n, n + 8))
-        return np.int64(size[2]) + 0 * np.int64(pivots[0])
+        n, pivots = len(matrix), np.empty(len(matrix), dtype=np.int32)
+        return _call("gesv", (n, 1, matrix, n, pivots, rhs, n))
 
-    @njit(cache=CACHE)
-    def _invert_positive(lapack, matrix):  # type: ignore[no-untyped-def]
+    @jit()
+    def _invert_positive(matrix: Floats) -> Any:
         """Invert the upper triangle of a positive definite ``matrix`` in place; return LAPACK's status."""
-        text = np.array([ord("L")], dtype=np.uint8)
-        size = np.array([matrix.shape[0], 0], dtype=np.int32)
-        t, n = text.ctypes.data, size.ctypes.data
-        for routine in (_POTRF, _POTRI):
-            if size[1] == 0:
-                _call(lapack[routine], (t, n, matrix.ctypes.data, n, n + 4))
-        return np.int64(size[1]) + 0 * text[0]
+        n = len(matrix)
+        status = _call("potrf L", (n, matrix, n))
+        if status == 0:
+            status = _call("potri L", (n, matrix, n))
+        return status
+
+else:
+    from scipy.linalg import lapack as _lapack
+
+    def _fetch(matrix: Floats, row: int) -> None:
+        """Do nothing: a row is there when it is needed."""
+
+    def _multiply(A: Floats, B: Floats, out: Floats) -> None:
+        np.dot(A, B, out)
+
+    def _multiply_transposed(A: Floats, B: Floats, out: Floats) -> None:
+        np.dot(A, B.T, out)
+
+    def _add_symmetric(A: Floats, B: Floats, out: Floats) -> None:
+        out += np.triu(A.T @ B)
+
+    def _add_gram(sign: float, rows: Floats, out: Floats) -> None:
+        out += out.dtype.type(sign) * (rows.T @ rows)
+
+    def _solve_positive(matrix: Floats, rhs: Floats) -> int:
+        (posv,) = _lapack.get_lapack_funcs(("posv",), (matrix,))
+        _, rhs[:], info = posv(matrix, rhs)
+        return int(info)
+
+    def _solve_general(matrix: Floats, rhs: Floats) -> int:
+        (gesv,) = _lapack.get_lapack_funcs(("gesv",), (matrix,))
+        _, _, rhs[:], info = gesv(matrix.T, rhs)
+        return int(info)
+
+    def _invert_positive(matrix: Floats) -> int:
+        potrf, potri = _lapack.get_lapack_funcs(("potrf", "potri"), (matrix,))
+        factor, info = potrf(matrix)
+        if info == 0:
+            matrix[:], info = potri(factor)
+        return int(info)
 
 
-@njit(cache=CACHE, fastmath={"contract", "reassoc"})
-def _add_scaled(scale, x, out):  # type: ignore[no-untyped-def]
+# What several kernels stand on.
+
+
+@jit(FAST)
+def _add_scaled(scale: float, x: Floats, out: Floats) -> None:
+    """Add ``scale * x`` to ``out``."""
     for k in range(out.shape[0]):
         out[k] += scale * x[k]
 
 
-@njit(cache=CACHE, fastmath={"contract", "reassoc"})
-def _dot(x, y):  # type: ignore[no-untyped-def]
+@jit(FAST)
+def _dot(x: Floats, y: Floats) -> Any:
+    """Return the inner product."""
     total = x.dtype.type(0)
     for k in range(x.shape[0]):
         total += x[k] * y[k]
@@ -265,8 +217,8 @@ def _dot(x, y):  # type: ignore[no-untyped-def]
 # two atomic operations that cost more than the arithmetic.
 
 
-@njit(cache=CACHE, fastmath={"contract", "reassoc"})
-def _add_rows(columns, values, Q, out):  # type: ignore[no-untyped-def]
+@jit(FAST)
+def _add_rows(columns: Ints, values: Floats, Q: Floats, out: Floats) -> None:
     """Add the rows of Q at ``columns``, times ``values``, to ``out``."""
     fours = len(columns) // 4 * 4
     for j in range(0, fours, 4):  # four at a time: a quarter of the loads and stores of the sum
@@ -283,20 +235,8 @@ def _add_rows(columns, values, Q, out):  # type: ignore[no-untyped-def]
             out[k] += values[j] * Q[column, k]
 
 
-@njit(cache=CACHE)
-def _run(n_rows):  # type: ignore[no-untyped-def]
-    """Return how many rows in turn, which lie side by side in memory, a task takes at a time; few of a few."""
-    return max(1, min(RUN, n_rows // (8 * TASKS)))
-
-
-@njit(cache=CACHE)
-def gathered_rows(n_factors):  # type: ignore[no-untyped-def]
-    """Return how many rows of F one thread gathers at a time; as many as there are factors, for the dual."""
-    return max(GATHERED // n_factors, n_factors)
-
-
-@njit(cache=CACHE)
-def _gather(items, F, rows):  # type: ignore[no-untyped-def]
+@jit()
+def _gather(items: Ints, F: Floats, rows: Floats) -> None:
     """Copy the rows of F at ``items`` into ``rows``, where the products with them find them side by side."""
     for j in range(len(items)):
         item = np.uintp(items[j])
@@ -304,8 +244,20 @@ def _gather(items, F, rows):  # type: ignore[no-untyped-def]
             rows[j, k] = F[item, k]
 
 
-@njit(cache=CACHE, fastmath={"contract", "reassoc"})
-def _add_gram_times(rows, confidence, p, out):  # type: ignore[no-untyped-def]
+@jit()
+def _liked(confidence: Floats) -> Floats:
+    """Return ``c p``: the confidences, 0 for those that say disliked."""
+    liked = np.empty_like(confidence)
+    for j in range(len(confidence)):
+        liked[j] = max(confidence[j], 0)
+    return liked
+
+
+# Row solves: one user at a time, for fixed factors of the items.
+
+
+@jit(FAST)
+def _add_gram_times(rows: Floats, confidence: Floats, p: Floats, out: Floats) -> Any:
     """Add ``F_O^T diag(c - 1) F_O p`` to ``out`` and return its product with p.
 
     Each row is read once for both products with it, four rows at a time.
@@ -337,8 +289,8 @@ def _add_gram_times(rows, confidence, p, out):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=CACHE, fastmath={"contract", "reassoc"})
-def _advance(step, p, q, x, r):  # type: ignore[no-untyped-def]
+@jit(FAST)
+def _advance(step: Any, p: Floats, q: Floats, x: Floats, r: Floats) -> Any:
     """Take a step of conjugate gradients along p, for which ``q = A p``; return the square of the residual r."""
     square = r.dtype.type(0)
     for k in range(len(p)):
@@ -348,8 +300,8 @@ def _advance(step, p, q, x, r):  # type: ignore[no-untyped-def]
     return square
 
 
-@njit(cache=CACHE, fastmath={"contract", "reassoc"})
-def _turn(ratio, r, p, q):  # type: ignore[no-untyped-def]
+@jit(FAST)
+def _turn(ratio: Any, r: Floats, p: Floats, q: Floats) -> Any:
     """Make p the next direction of conjugate gradients, and q a copy of it; return the square of p."""
     square = r.dtype.type(0)
     for k in range(len(p)):
@@ -359,8 +311,8 @@ def _turn(ratio, r, p, q):  # type: ignore[no-untyped-def]
     return square
 
 
-@njit(cache=CACHE)
-def _iterate(items, confidence, F, rows, work, u):  # type: ignore[no-untyped-def]
+@jit()
+def _iterate(items: Ints, confidence: Floats, F: Floats, rows: Floats, work: Floats, u: Floats) -> bool:
     """Solve for one user by conjugate gradients; return whether the residual vanished.
 
     The right-hand side is in ``u``, and ``rows`` holds the rows of F at the first items. The residual vanishes to
@@ -369,9 +321,8 @@ def _iterate(items, confidence, F, rows, work, u):  # type: ignore[no-untyped-de
     the residual over min(c, 1). ``u`` is left alone where it does not vanish.
     """
     r, p, q, x = work[0], work[1], work[2], work[3]
-    r[:] = u
-    p[:] = 0
-    x[:] = 0
+    for k in range(len(u)):
+        r[k], p[k], x[k] = u[k], 0, 0
     square = _dot(r, r)
     if not square > np.finfo(F.dtype).tiny / np.finfo(F.dtype).eps ** 2:
         return False
@@ -379,20 +330,21 @@ def _iterate(items, confidence, F, rows, work, u):  # type: ignore[no-untyped-de
     for _ in range(MOST_ITERATIONS):
         curvature = _turn(ratio, r, p, q)
         for first in range(0, len(items), len(rows)):
-            some = items[first : first + len(rows)]
-            if len(some) < len(items):
-                _gather(some, F, rows)
+            panel = items[first : first + len(rows)]
+            if len(panel) < len(items):
+                _gather(panel, F, rows)
             curvature += _add_gram_times(rows, confidence[first : first + len(rows)], p, q)
         before, square = square, _advance(square / curvature, p, q, x, r)
         if square <= enough:
-            u[:] = x
+            for k in range(len(u)):
+                u[k] = x[k]
             return True
         ratio = square / before
     return False
 
 
-@njit(cache=CACHE)
-def _gather_scaled(sign, items, confidence, F, rows):  # type: ignore[no-untyped-def]
+@jit()
+def _gather_scaled(sign: float, items: Ints, confidence: Floats, F: Floats, rows: Floats) -> int:
     """Copy the rows of F with ``sign * (c - 1) > 0``, times the root of that, into ``rows``; return their number."""
     n = 0
     for j in range(len(items)):
@@ -405,8 +357,8 @@ def _gather_scaled(sign, items, confidence, F, rows):  # type: ignore[no-untyped
     return n
 
 
-@njit(cache=CACHE)
-def _factorise(items, confidence, F, lapack, rows, square, u):  # type: ignore[no-untyped-def]
+@jit()
+def _factorise(items: Ints, confidence: Floats, F: Floats, rows: Floats, square: Floats, u: Floats) -> Any:
     """Solve for one user by a Cholesky factorisation into ``u``; return LAPACK's status.
 
     In the items (dual, by Woodbury's identity) with fewer items than factors, none of them with a confidence below 1;
@@ -418,16 +370,16 @@ def _factorise(items, confidence, F, lapack, rows, square, u):  # type: ignore[n
     for j in range(n_items):
         dual = dual and abs(confidence[j]) >= 1
     if dual:
-        _add_rows(items, np.maximum(confidence, 0), F, u)
+        _add_rows(items, _liked(confidence), F, u)
         n = _gather_scaled(1.0, items, confidence, F, rows)
         if n == 0:  # all confidences are 1
             return np.int64(0)
         G, A, z = rows[:n], square[: n * n].reshape(n, n), np.empty_like(u)[:n]
-        np.dot(G, G.T, A)
+        _multiply_transposed(G, G, A)
         for j in range(n):
             A[j, j] += 1
             z[j] = _dot(G[j], u)
-        status = _solve_positive(lapack, A, z)
+        status = _solve_positive(A, z)
         for j in range(n):
             _add_scaled(-z[j], G[j], u)
         return status
@@ -436,51 +388,66 @@ def _factorise(items, confidence, F, lapack, rows, square, u):  # type: ignore[n
     for k in range(n_factors):
         A[k, k] = 1
     for first in range(0, n_items, PANEL_ROWS):
-        some, c = items[first : first + PANEL_ROWS], confidence[first : first + PANEL_ROWS]
-        _add_rows(some, np.maximum(c, 0), F, u)
+        panel, c = items[first : first + PANEL_ROWS], confidence[first : first + PANEL_ROWS]
+        _add_rows(panel, _liked(c), F, u)
         for sign in (1.0, -1.0):
-            n = _gather_scaled(sign, some, c, F, rows)
+            n = _gather_scaled(sign, panel, c, F, rows)
             if n > 0:
-                _add_gram(lapack, sign, rows[:n], A)
-    return _solve_positive(lapack, A, u)
+                _add_gram(sign, rows[:n], A)
+    return _solve_positive(A, u)
 
 
-@_parallel()
-def solve_rows(indptr: Ints, indices: Ints, confidence: Floats, F: Floats, lapack: Ints, out: Floats) -> Ints:
+def gathered_rows(n_factors: int) -> int:
+    """Return how many rows of F one thread gathers at a time; as many as there are factors, for the dual."""
+    return max(GATHERED // n_factors, n_factors)
+
+
+def solve_rows(indptr: Ints, indices: Ints, confidence: Floats, F: Floats, out: Floats) -> Ints:
     """Solve ``u = (I + F_O^T diag(c - 1) F_O)^-1 F_O^T (c p)`` for every user into ``out``, shape (users, factors).
 
     By conjugate gradients, to rounding; by a Cholesky factorisation for very long rows (``LONG``), and where they do
     not get there in ``MOST_ITERATIONS``. Returns LAPACK's status, or ``NOT_FINITE``, shape (users,).
     """
-    n_users, n_factors = out.shape
-    status = np.zeros(n_users, dtype=np.int64)
-    run = _run(n_users)
-    for task in prange(TASKS):
-        rows = np.empty((gathered_rows(n_factors), n_factors), dtype=F.dtype)
-        square = np.empty(n_factors * n_factors, dtype=F.dtype)
-        work = np.empty((4, n_factors), dtype=F.dtype)
-        for start in range(task * run, n_users, TASKS * run):
-            for user in range(start, min(start + run, n_users)):
-                items, c = indices[indptr[user] : indptr[user + 1]], confidence[indptr[user] : indptr[user + 1]]
-                u = out[user]
-                u[:] = 0
-                if len(items) == 0:
-                    continue
-                solved = False
-                if len(items) <= len(rows) or len(rows) < LONG * n_factors:
-                    _add_rows(items, np.maximum(c, 0), F, u)
-                    _gather(items[: len(rows)], F, rows)
-                    solved = _iterate(items, c, F, rows, work, u)
-                if not solved:
-                    status[user] = _factorise(items, c, F, lapack, rows, square, u)
-                if not np.isfinite(_dot(u, u)):
-                    status[user] = NOT_FINITE
+    status = np.zeros(len(out), dtype=np.int64)
+    run_rows(_solve_rows, indptr, indices, confidence, F, gathered_rows(F.shape[1]), out, status)
     return status
 
 
-@_parallel()
+@kernel()
+def _solve_rows(
+    first: int,
+    last: int,
+    indptr: Ints,
+    indices: Ints,
+    confidence: Floats,
+    F: Floats,
+    n_gathered: int,
+    out: Floats,
+    status: Ints,
+) -> None:
+    n_factors = F.shape[1]
+    rows = np.empty((n_gathered, n_factors), dtype=F.dtype)
+    square = np.empty(n_factors * n_factors, dtype=F.dtype)
+    work = np.empty((4, n_factors), dtype=F.dtype)
+    for user in range(first, last):
+        items, c = indices[indptr[user] : indptr[user + 1]], confidence[indptr[user] : indptr[user + 1]]
+        u = out[user]
+        u[:] = 0
+        if len(items) == 0:
+            continue
+        solved = False
+        if len(items) <= n_gathered or n_gathered < LONG * n_factors:
+            _add_rows(items, _liked(c), F, u)
+            _gather(items[:n_gathered], F, rows)
+            solved = _iterate(items, c, F, rows, work, u)
+        if not solved:
+            status[user] = _factorise(items, c, F, rows, square, u)
+        if not np.isfinite(_dot(u, u)):
+            status[user] = NOT_FINITE
+
+
 def solve_rows_full(
-    indptr: Ints, indices: Ints, weight: Floats, rhs: Floats, S: Floats, lapack: Ints, a: Floats, fitted: Floats
+    indptr: Ints, indices: Ints, weight: Floats, rhs: Floats, S: Floats, a: Floats, fitted: Floats
 ) -> Ints:
     """Solve ``(I + diag(weight) S_OO) a = rhs`` for every user of the full form.
 
@@ -490,174 +457,258 @@ def solve_rows_full(
     where no weight is negative, by the same identity as the dual of :func:`solve_rows`. Returns LAPACK's status, or
     ``NOT_FINITE``, shape (users,).
     """
-    n_users = len(indptr) - 1
-    longest = 0
-    for user in range(n_users):
-        longest = max(longest, indptr[user + 1] - indptr[user])
-    status = np.zeros(n_users, dtype=np.int64)
-    n_tasks = min(FULL_TASKS, n_users)
-    for task in prange(n_tasks):
-        square, s_square = np.empty(longest * longest, dtype=S.dtype), np.empty(longest * longest, dtype=S.dtype)
-        root, z, y = (
-            np.empty(longest, dtype=S.dtype),
-            np.empty(longest, dtype=S.dtype),
-            np.empty(longest, dtype=S.dtype),
-        )
-        for user in range(task, n_users, n_tasks):
-            start, stop = indptr[user], indptr[user + 1]
-            n = stop - start
-            if n == 0:
-                continue
-            A, S_OO = square[: n * n].reshape(n, n), s_square[: n * n].reshape(n, n)
-            symmetric = True
-            for j in range(n):
-                symmetric = symmetric and weight[start + j] >= 0
-                y[j] = rhs[start + j]
-                for k in range(n):
-                    S_OO[j, k] = S[indices[start + j], indices[start + k]]
-            if symmetric:
-                for j in range(n):
-                    root[j] = np.sqrt(weight[start + j])
-                for j in range(n):
-                    for k in range(n):
-                        A[j, k] = root[j] * S_OO[j, k] * root[k]
-                    A[j, j] += 1
-                    z[j] = root[j] * _dot(S_OO[j], y[:n])
-                status[user] = _solve_positive(lapack, A, z[:n])
-                for j in range(n):
-                    z[j] = y[j] - root[j] * z[j]
-            else:
-                for j in range(n):
-                    for k in range(n):  # the transpose, since LAPACK reads columns
-                        A[k, j] = weight[start + j] * S_OO[j, k]
-                    A[j, j] += 1
-                    z[j] = y[j]
-                status[user] = _solve_general(lapack, A, z[:n])
-            for j in range(n):
-                a[start + j] = z[j]
-                fitted[start + j] = _dot(S_OO[j], z[:n])
-            if not np.isfinite(_dot(z[:n], z[:n])):
-                status[user] = NOT_FINITE
+    status = np.zeros(len(indptr) - 1, dtype=np.int64)
+    run_rows(_solve_rows_full, indptr, indices, weight, rhs, S, _longest(indptr), a, fitted, status)
     return status
 
 
-@_parallel()
-def transpose(indptr: Ints, indices: Ints, values: Floats, n_columns: int) -> tuple[Ints, Ints, Floats]:
-    """Return the transpose of a CSR matrix, in the same form; its rows ascend, whether or not those given do."""
-    n_rows, nnz = len(indptr) - 1, indptr[-1]
-    bounds = np.empty(TRANSPOSE_PARTS + 1, dtype=np.int64)  # rows that a part begins with, as many entries in each
-    for part in range(TRANSPOSE_PARTS):
-        bounds[part] = np.searchsorted(indptr, nnz * part // TRANSPOSE_PARTS)
-    bounds[0], bounds[TRANSPOSE_PARTS] = 0, n_rows
-    places = np.zeros((TRANSPOSE_PARTS, n_columns), dtype=np.int64)  # entries of a column in a part, then where they go
-    for part in prange(TRANSPOSE_PARTS):
-        for j in range(indptr[bounds[part]], indptr[bounds[part + 1]]):
-            places[part, indices[j]] += 1
-    new_indptr = np.zeros(n_columns + 1, dtype=indptr.dtype)
-    total = 0
-    for column in range(n_columns):
-        for part in range(TRANSPOSE_PARTS):
-            total, places[part, column] = total + places[part, column], total
-        new_indptr[column + 1] = total
-    new_indices, new_values = np.empty(nnz, dtype=indices.dtype), np.empty(nnz, dtype=values.dtype)
-    for part in prange(TRANSPOSE_PARTS):
-        for row in range(bounds[part], bounds[part + 1]):
-            for j in range(indptr[row], indptr[row + 1]):
-                place = places[part, indices[j]]
-                places[part, indices[j]] = place + 1
-                new_indices[place], new_values[place] = row, values[j]
-    return new_indptr, new_indices, new_values
+@kernel()
+def _solve_rows_full(
+    first: int,
+    last: int,
+    indptr: Ints,
+    indices: Ints,
+    weight: Floats,
+    rhs: Floats,
+    S: Floats,
+    longest: int,
+    a: Floats,
+    fitted: Floats,
+    status: Ints,
+) -> None:
+    square, s_square = np.empty(longest * longest, dtype=S.dtype), np.empty(longest * longest, dtype=S.dtype)
+    vectors = np.empty((3, longest), dtype=S.dtype)
+    for user in range(first, last):
+        start = indptr[user]
+        n = indptr[user + 1] - start
+        if n == 0:
+            continue
+        A, S_OO = square[: n * n].reshape(n, n), s_square[: n * n].reshape(n, n)
+        root, z, y = vectors[0, :n], vectors[1, :n], vectors[2, :n]
+        symmetric = True
+        for j in range(n):
+            symmetric = symmetric and weight[start + j] >= 0
+            y[j] = rhs[start + j]
+            for k in range(n):
+                S_OO[j, k] = S[indices[start + j], indices[start + k]]
+        if symmetric:
+            for j in range(n):
+                root[j] = np.sqrt(weight[start + j])
+            for j in range(n):
+                for k in range(n):
+                    A[j, k] = root[j] * S_OO[j, k] * root[k]
+                A[j, j] += 1
+                z[j] = root[j] * _dot(S_OO[j], y)
+            status[user] = _solve_positive(A, z)
+            for j in range(n):
+                z[j] = y[j] - root[j] * z[j]
+        else:
+            for j in range(n):
+                for k in range(n):  # the transpose, since LAPACK reads columns
+                    A[k, j] = weight[start + j] * S_OO[j, k]
+                A[j, j] += 1
+                z[j] = y[j]
+            status[user] = _solve_general(A, z)
+        for j in range(n):
+            a[start + j] = z[j]
+            fitted[start + j] = _dot(S_OO[j], z)
+        if not np.isfinite(_dot(z, z)):
+            status[user] = NOT_FINITE
 
 
-@_parallel()
 def solve_rows_shifted(
-    indptr: Ints, indices: Ints, shift: Floats, rhs: Floats, K: Floats, lapack: Ints, a: Floats, fitted: Floats
+    indptr: Ints, indices: Ints, shift: Floats, rhs: Floats, K: Floats, a: Floats, fitted: Floats
 ) -> Ints:
     """Solve ``(K_OO + shift I) a = rhs`` for every row, ``shift`` of shape (rows,), however small it is beside K.
 
     (:func:`solve_rows_full` loses as many digits as a weight has.) Writes ``a`` and ``fitted = K_OO a``, shape (nnz,),
     like ``rhs``. Returns LAPACK's status, shape (rows,).
     """
-    n_rows = len(indptr) - 1
-    longest = 0
-    for row in range(n_rows):
-        longest = max(longest, indptr[row + 1] - indptr[row])
-    status = np.zeros(n_rows, dtype=np.int64)
-    n_tasks = min(FULL_TASKS, n_rows)
-    for task in prange(n_tasks):
-        square, solution = np.empty(longest * longest, dtype=K.dtype), np.empty(longest, dtype=K.dtype)
-        for row in range(task, n_rows, n_tasks):
-            start, n = indptr[row], indptr[row + 1] - indptr[row]
-            if n == 0:
-                continue
-            A, z = square[: n * n].reshape(n, n), solution[:n]
-            for j in range(n):
-                for k in range(n):
-                    A[j, k] = K[indices[start + j], indices[start + k]]
-                A[j, j] += shift[row]
-                z[j] = rhs[start + j]
-            status[row] = _solve_positive(lapack, A, z)
-            for j in range(n):
-                total = K.dtype.type(0)
-                for k in range(n):
-                    total += K[indices[start + j], indices[start + k]] * z[k]
-                a[start + j], fitted[start + j] = z[j], total
+    status = np.zeros(len(indptr) - 1, dtype=np.int64)
+    run_rows(_solve_rows_shifted, indptr, indices, shift, rhs, K, _longest(indptr), a, fitted, status)
     return status
 
 
-@_parallel()
+@kernel()
+def _solve_rows_shifted(
+    first: int,
+    last: int,
+    indptr: Ints,
+    indices: Ints,
+    shift: Floats,
+    rhs: Floats,
+    K: Floats,
+    longest: int,
+    a: Floats,
+    fitted: Floats,
+    status: Ints,
+) -> None:
+    square, solution = np.empty(longest * longest, dtype=K.dtype), np.empty(longest, dtype=K.dtype)
+    for row in range(first, last):
+        start, n = indptr[row], indptr[row + 1] - indptr[row]
+        if n == 0:
+            continue
+        A, z = square[: n * n].reshape(n, n), solution[:n]
+        for j in range(n):
+            for k in range(n):
+                A[j, k] = K[indices[start + j], indices[start + k]]
+            A[j, j] += shift[row]
+            z[j] = rhs[start + j]
+        status[row] = _solve_positive(A, z)
+        for j in range(n):
+            total = K.dtype.type(0)
+            for k in range(n):
+                total += K[indices[start + j], indices[start + k]] * z[k]
+            a[start + j], fitted[start + j] = z[j], total
+
+
+def _longest(indptr: Ints) -> int:
+    """Return the number of entries of the longest row."""
+    return int(np.diff(indptr).max(initial=0))
+
+
+def gram_products(rows: tuple[Ints, Ints, Floats], F: Floats, chosen: NDArray[np.intp], P: Floats, out: Floats) -> None:
+    """Write ``F_O^T diag(c - 1) F_O p`` for the chosen rows and the rows p of P into ``out``, both (chosen, factors).
+
+    It is what one iteration of :func:`solve_rows` takes, for a part of the entries of a row: sums over parts are that
+    of all. ``rows`` are CSR arrays with signed confidences.
+    """
+    run(_gram_products, len(chosen), *rows, F, chosen, P, out)
+
+
+@kernel()
+def _gram_products(
+    first: int,
+    last: int,
+    indptr: Ints,
+    indices: Ints,
+    confidence: Floats,
+    F: Floats,
+    chosen: Ints,
+    P: Floats,
+    out: Floats,
+) -> None:
+    rows = np.empty((AT_ONCE, F.shape[1]), dtype=F.dtype)
+    for k in range(first, last):
+        out[k] = 0
+        stop = indptr[chosen[k] + 1]
+        for begin in range(indptr[chosen[k]], stop, AT_ONCE):
+            end = min(begin + AT_ONCE, stop)
+            _gather(indices[begin:end], F, rows)
+            _add_gram_times(rows, confidence[begin:end], P[k], out[k])
+
+
 def residuals(indptr: Ints, indices: Ints, confidence: Floats, U: Floats, F: Floats, out: Floats) -> None:
     """Write ``target - U_u . F_i`` at every observed entry into ``out``, shape (nnz,)."""
-    n_users = U.shape[0]
-    for task in prange(TASKS):
-        for user in range(task, n_users, TASKS):
-            for j in range(indptr[user], indptr[user + 1]):
-                out[j] = (confidence[j] > 0) - _dot(U[user], F[indices[j]])
+    run_rows(_residuals, indptr, indices, confidence, U, F, out)
 
 
-@_parallel()
+@kernel()
+def _residuals(
+    first: int, last: int, indptr: Ints, indices: Ints, confidence: Floats, U: Floats, F: Floats, out: Floats
+) -> None:
+    for user in range(first, last):
+        for j in range(indptr[user], indptr[user + 1]):
+            out[j] = (confidence[j] > 0) - _dot(U[user], F[indices[j]])
+
+
+# Sparse products.
+
+
+def transpose(indptr: Ints, indices: Ints, values: Floats, n_columns: int) -> tuple[Ints, Ints, Floats]:
+    """Return the transpose of a CSR matrix, in the same form; its rows ascend, whether or not those given do."""
+    nnz = int(indptr[-1])
+    bounds = np.searchsorted(indptr, nnz * np.arange(TRANSPOSE_PARTS + 1) // TRANSPOSE_PARTS)
+    bounds[0], bounds[-1] = 0, len(indptr) - 1  # rows that a part begins with, as many entries in each
+    counts = np.zeros((TRANSPOSE_PARTS, n_columns), dtype=np.int64)  # entries of a column in a part
+    run(_count_columns, TRANSPOSE_PARTS, indptr, indices, bounds, counts)
+    ends = np.cumsum(counts.T.ravel())
+    places = np.ascontiguousarray((ends - counts.T.ravel()).reshape(n_columns, TRANSPOSE_PARTS).T)
+    new_indptr = np.zeros(n_columns + 1, dtype=indptr.dtype)
+    new_indptr[1:] = ends[TRANSPOSE_PARTS - 1 :: TRANSPOSE_PARTS]
+    new_indices, new_values = np.empty(nnz, dtype=indices.dtype), np.empty(nnz, dtype=values.dtype)
+    run(_transpose, TRANSPOSE_PARTS, indptr, indices, values, bounds, places, new_indices, new_values)
+    return new_indptr, new_indices, new_values
+
+
+@kernel()
+def _count_columns(first: int, last: int, indptr: Ints, indices: Ints, bounds: Ints, counts: Ints) -> None:
+    for part in range(first, last):
+        for j in range(indptr[bounds[part]], indptr[bounds[part + 1]]):
+            counts[part, indices[j]] += 1
+
+
+@kernel()
+def _transpose(
+    first: int,
+    last: int,
+    indptr: Ints,
+    indices: Ints,
+    values: Floats,
+    bounds: Ints,
+    places: Ints,
+    new_indices: Ints,
+    new_values: Floats,
+) -> None:
+    for part in range(first, last):
+        for row in range(bounds[part], bounds[part + 1]):
+            for j in range(indptr[row], indptr[row + 1]):
+                place = places[part, indices[j]]
+                places[part, indices[j]] = place + 1
+                new_indices[place], new_values[place] = row, values[j]
+
+
 def sparse_product(indptr: Ints, indices: Ints, values: Floats, Q: Floats, out: Floats) -> None:
     """Add the sparse matrix times ``Q``, shape (columns, b), to ``out``, shape (rows, b)."""
-    for task in prange(TASKS):
-        for row in range(task, len(out), TASKS):
-            _add_rows(indices[indptr[row] : indptr[row + 1]], values[indptr[row] : indptr[row + 1]], Q, out[row])
+    run_rows(_sparse_product, indptr, indices, values, Q, out)
 
 
-@_parallel(fastmath={"contract", "reassoc"})
+@kernel()
+def _sparse_product(first: int, last: int, indptr: Ints, indices: Ints, values: Floats, Q: Floats, out: Floats) -> None:
+    for row in range(first, last):
+        _add_rows(indices[indptr[row] : indptr[row + 1]], values[indptr[row] : indptr[row + 1]], Q, out[row])
+
+
 def sampled_product(indptr: Ints, indices: Ints, A: Floats, B: Floats, out: Floats) -> None:
     """Write ``A_i . B_j`` for every observed entry (i, j) into ``out``, shape (nnz,)."""
-    for task in prange(TASKS):
-        for row in range(task, len(A), TASKS):
-            for entry in range(indptr[row], indptr[row + 1]):
-                column = np.uintp(indices[entry])
-                total = A.dtype.type(0)
-                for k in range(A.shape[1]):
-                    total += A[row, k] * B[column, k]
-                out[entry] = total
+    run_rows(_sampled_product, indptr, indices, A, B, out)
 
 
-@_parallel(fastmath={"contract", "reassoc"})
+@kernel(FAST)
+def _sampled_product(first: int, last: int, indptr: Ints, indices: Ints, A: Floats, B: Floats, out: Floats) -> None:
+    for row in range(first, last):
+        for entry in range(indptr[row], indptr[row + 1]):
+            column = np.uintp(indices[entry])
+            total = A.dtype.type(0)
+            for k in range(A.shape[1]):
+                total += A[row, k] * B[column, k]
+            out[entry] = total
+
+
 def sampled_gram(indptr: Ints, indices: Ints, A: Floats, B: Floats, out: Floats) -> None:
     """Write ``sum_j (A_i . B_j) C_j`` over the observed entries (i, j) of each row into ``out``, shape (rows, r).
 
     C is the last r columns of B: this is the product of a sparse matrix that is never stored with C.
     """
+    run_rows(_sampled_gram, indptr, indices, A, B, out)
+
+
+@kernel(FAST)
+def _sampled_gram(first: int, last: int, indptr: Ints, indices: Ints, A: Floats, B: Floats, out: Floats) -> None:
     r = out.shape[1]
     offset = B.shape[1] - r
-    for task in prange(TASKS):
-        for row in range(task, len(A), TASKS):
+    for row in range(first, last):
+        for k in range(r):
+            out[row, k] = 0
+        for entry in range(indptr[row], indptr[row + 1]):
+            column = np.uintp(indices[entry])
+            total = A.dtype.type(0)
+            for k in range(A.shape[1]):
+                total += A[row, k] * B[column, k]
             for k in range(r):
-                out[row, k] = 0
-            for entry in range(indptr[row], indptr[row + 1]):
-                column = np.uintp(indices[entry])
-                total = A.dtype.type(0)
-                for k in range(A.shape[1]):
-                    total += A[row, k] * B[column, k]
-                for k in range(r):
-                    out[row, k] += total * B[column, offset + k]
+                out[row, k] += total * B[column, offset + k]
 
 
-@_parallel()
 def first_product(
     indptr: Ints,
     indices: Ints,
@@ -674,98 +725,114 @@ def first_product(
     they are needed, which takes less time than to read them, and no memory. The columns of a row ascend; so many of
     them are taken at a time, of all rows, that their rows of Q stay in cache.
     """
-    at_once, run = max(BLOCK // Q.shape[1], 1), _run(len(out))
+    at_once = max(BLOCK // Q.shape[1], 1)
     done = indptr[:-1].copy()
-    for first in range(0, len(Q), at_once):
-        for task in prange(TASKS):
-            for begin in range(task * run, len(out), TASKS * run):
-                for row in range(begin, min(begin + run, len(out))):
-                    if first == 0:
-                        out[row] = 0
-                    start, stop = done[row], done[row]
-                    while stop < indptr[row + 1] and indices[stop] < first + at_once:
-                        stop += 1
-                    if stop > start:
-                        values = np.empty(stop - start, dtype=Q.dtype)
-                        for j in range(start, stop):
-                            liked = max(confidence[j], 0)
-                            values[j - start] = row_scale[row] * column_scale[indices[j]] * (liked / (liked + penalty))
-                        _add_rows(indices[start:stop], values, Q, out[row])
-                        done[row] = stop
+    out[:] = 0
+    for end in range(at_once, len(Q) + at_once, at_once):
+        run_rows(
+            _first_product, indptr, indices, confidence, float(penalty), row_scale, column_scale, Q, end, done, out
+        )
 
 
-@_parallel()
-def gram_products(rows: tuple[Ints, Ints, Floats], F: Floats, chosen: NDArray[np.intp], P: Floats, out: Floats) -> None:
-    """Write ``F_O^T diag(c - 1) F_O p`` for the chosen rows and the rows p of P into ``out``, both (chosen, factors).
+@kernel()
+def _first_product(
+    first: int,
+    last: int,
+    indptr: Ints,
+    indices: Ints,
+    confidence: Floats,
+    penalty: float,
+    row_scale: Floats,
+    column_scale: Floats,
+    Q: Floats,
+    end: int,
+    done: Ints,
+    out: Floats,
+) -> None:
+    for row in range(first, last):
+        start, stop = done[row], done[row]
+        while stop < indptr[row + 1] and indices[stop] < end:
+            stop += 1
+        if stop > start:
+            values = np.empty(stop - start, dtype=Q.dtype)
+            for j in range(start, stop):
+                liked = max(confidence[j], 0)
+                values[j - start] = row_scale[row] * column_scale[indices[j]] * (liked / (liked + penalty))
+            _add_rows(indices[start:stop], values, Q, out[row])
+            done[row] = stop
 
-    It is what one iteration of :func:`solve_rows` takes, for a part of the entries of a row: sums over parts are that
-    of all. ``rows`` are CSR arrays with signed confidences.
-    """
-    indptr, indices, confidence = rows
-    run = _run(len(chosen))
-    for task in prange(TASKS):
-        some = np.empty((AT_ONCE, F.shape[1]), dtype=F.dtype)
-        for start in range(task * run, len(chosen), TASKS * run):
-            for k in range(start, min(start + run, len(chosen))):
-                out[k] = 0
-                stop = indptr[chosen[k] + 1]
-                for first in range(indptr[chosen[k]], stop, AT_ONCE):
-                    entries = slice(first, min(first + AT_ONCE, stop))
-                    _gather(indices[entries], F, some)
-                    _add_gram_times(some, confidence[entries], P[k], out[k])
+
+# Dense products.
 
 
-@_parallel()
 def dense_product(A: Floats, B: Floats, out: Floats) -> None:
     """Write ``A @ B``, shapes (n, k) and (k, m), into ``out``."""
-    n = A.shape[0]
-    for task in prange((n + PRODUCT_ROWS - 1) // PRODUCT_ROWS):
-        first, last = task * PRODUCT_ROWS, min((task + 1) * PRODUCT_ROWS, n)
-        np.dot(A[first:last], B, out[first:last])
+    run(_dense_product, -(-len(A) // PRODUCT_ROWS), A, B, out)
 
 
-@_parallel()
-def symmetric_product(lapack: Ints, A: Floats, B: Floats, root: Floats) -> Floats:
+@kernel()
+def _dense_product(first: int, last: int, A: Floats, B: Floats, out: Floats) -> None:
+    for task in range(first, last):
+        rows = slice(task * PRODUCT_ROWS, min((task + 1) * PRODUCT_ROWS, len(A)))
+        _multiply(A[rows], B, out[rows])
+
+
+def symmetric_product(A: Floats, B: Floats, root: Floats) -> Floats:
     """Return ``A.T @ B``, both of shape (n, k), known to be symmetric; half of it is computed.
 
     With ``root``, shape (n,), it is ``A.T @ diag(root)^2 @ A``, whatever B is; an empty one is no weight. Partial sums
     over a fixed partition of the rows, added in order.
     """
     n, k = A.shape
-    rows = max(PARTIAL_ROWS, (n + PARTIALS - 1) // PARTIALS)
-    n_tasks = max(1, (n + rows - 1) // rows)
-    partial = np.zeros((n_tasks, k, k), dtype=A.dtype)
-    for task in prange(n_tasks):
-        first, last = task * rows, min((task + 1) * rows, n)
-        weighted = np.empty((min(PANEL_ROWS, len(root)), k), dtype=A.dtype)
-        for start in range(first, last, PANEL_ROWS):
-            panel = A[start : min(start + PANEL_ROWS, last)]
+    rows = max(PARTIAL_ROWS, -(-n // PARTIALS))
+    partial = np.zeros((max(1, -(-n // rows)), k, k), dtype=A.dtype)
+    run(_partial_products, len(partial), A, B, root, rows, partial)
+    total = np.empty((k, k), dtype=A.dtype)
+    run(_add_partials, k, partial, total)
+    return total
+
+
+@kernel()
+def _partial_products(first: int, last: int, A: Floats, B: Floats, root: Floats, n_rows: int, partial: Floats) -> None:
+    n, k = A.shape
+    weighted = np.empty((min(PANEL_ROWS, len(root)), k), dtype=A.dtype)
+    for task in range(first, last):
+        stop = min((task + 1) * n_rows, n)
+        for start in range(task * n_rows, stop, PANEL_ROWS):
+            panel = A[start : min(start + PANEL_ROWS, stop)]
             if len(root) > 0:
                 for i in range(len(panel)):
                     for j in range(k):
                         weighted[i, j] = root[start + i] * panel[i, j]
-                _add_gram(lapack, 1.0, weighted[: len(panel)], partial[task])
+                _add_gram(1.0, weighted[: len(panel)], partial[task])
             elif A.ctypes.data == B.ctypes.data:
-                _add_gram(lapack, 1.0, panel, partial[task])
+                _add_gram(1.0, panel, partial[task])
             else:
-                _add_symmetric(lapack, panel, B[start : start + len(panel)], partial[task])
-    total = np.empty((k, k), dtype=A.dtype)
-    for i in prange(k):
-        total[i, i:] = partial[0, i, i:]
-        for task in range(1, n_tasks):
-            total[i, i:] += partial[task, i, i:]
-        total[i:, i] = total[i, i:]
-    return total
+                _add_symmetric(panel, B[start : start + len(panel)], partial[task])
 
 
-@njit(cache=CACHE)
-def _worse(scores, ids, a, b):  # type: ignore[no-untyped-def]
+@kernel()
+def _add_partials(first: int, last: int, partial: Floats, total: Floats) -> None:
+    for i in range(first, last):
+        for j in range(i, total.shape[1]):
+            value = partial[0, i, j]
+            for task in range(1, len(partial)):
+                value += partial[task, i, j]
+            total[i, j] = value
+            total[j, i] = value
+
+
+# Top-k.
+
+
+@jit()
+def _worse(scores: Floats, ids: Ints, a: int, b: int) -> Any:
     """Whether candidate ``a`` ranks below candidate ``b``: by lower score, then by higher id."""
     return scores[a] < scores[b] or (scores[a] == scores[b] and ids[a] > ids[b])
 
 
-@njit(cache=CACHE)
-def _sift_down(scores, ids, root, size):  # type: ignore[no-untyped-def]
+@jit()
+def _sift_down(scores: Floats, ids: Ints, root: Any, size: int) -> None:
     """Restore the heap below ``root``, the worst candidate on top."""
     while True:
         worst = root
@@ -779,17 +846,24 @@ def _sift_down(scores, ids, root, size):  # type: ignore[no-untyped-def]
         root = worst
 
 
-@njit(cache=CACHE)
-def _exclude(listed, first, values):  # type: ignore[no-untyped-def]
+@jit()
+def _exclude(listed: Ints, first: int, values: Floats) -> None:
     """Give the columns in ``listed``, which ascend, the lowest score; ``values`` are those from ``first`` on."""
-    for k in range(np.searchsorted(listed, first), len(listed)):
+    low, high = 0, len(listed)
+    while low < high:  # the place of the first that is not before ``first``
+        middle = (low + high) // 2
+        if listed[middle] < first:
+            low = middle + 1
+        else:
+            high = middle
+    for k in range(low, len(listed)):
         if listed[k] >= first + len(values):
             return
         values[listed[k] - first] = np.finfo(values.dtype).min
 
 
-@njit(cache=CACHE)
-def _offer(values, first, size, ids, scores):  # type: ignore[no-untyped-def]
+@jit()
+def _offer(values: Floats, first: int, size: int, ids: Ints, scores: Floats) -> None:
     """Offer the columns from ``first`` on to a heap of the best ``size``, which the first columns of all fill."""
     filling = min(max(size - first, 0), len(values))
     for k in range(filling):
@@ -800,61 +874,65 @@ def _offer(values, first, size, ids, scores):  # type: ignore[no-untyped-def]
     if size == 0:
         return
     for start in range(filling, len(values), SCAN):
-        some = values[start : start + SCAN]
+        stretch = values[start : start + SCAN]
         worst, better = scores[0], 0
-        for k in range(len(some)):  # in most stretches none is better, which a loop without branches finds out
-            better += some[k] > worst
+        for k in range(len(stretch)):  # in most stretches none is better, which a loop without branches finds out
+            better += stretch[k] > worst
         if better > 0:
-            for k in range(len(some)):
-                if some[k] > scores[0]:
-                    ids[0], scores[0] = first + start + k, some[k]
-                    _sift_down(scores, ids, 0, size)
+            for k in range(len(stretch)):
+                if stretch[k] > scores[0]:
+                    ids[0], scores[0] = first + start + k, stretch[k]
+                    _sift_down(scores, ids, np.intp(0), size)
 
 
-@njit(cache=CACHE)
-def _sort(size, ids, scores):  # type: ignore[no-untyped-def]
+@jit()
+def _sort(size: int, ids: Ints, scores: Floats) -> None:
     """Turn the heap into a list, best first, and say where it ends."""
     for end in range(size - 1, 0, -1):  # the worst that is left goes to the end
         scores[0], scores[end] = scores[end], scores[0]
         ids[0], ids[end] = ids[end], ids[0]
-        _sift_down(scores, ids, 0, end)
+        _sift_down(scores, ids, np.intp(0), end)
     ids[size:] = -1
     scores[size:] = np.finfo(scores.dtype).min
 
 
-@njit(cache=CACHE)
-def _best(u, V, listed, filtered, values, ids, scores):  # type: ignore[no-untyped-def]
+@jit()
+def _best(u: Floats, V: Floats, listed: Ints, filtered: Ints, values: Floats, ids: Ints, scores: Floats) -> None:
     """Do as :func:`top_k` for one row, by the inner products with all columns; ``values`` is room for some of them."""
     size = min(len(ids), len(V))
     for first in range(0, len(V), len(values)):
-        some = values[: min(len(values), len(V) - first)]
-        for k in range(len(some)):
-            some[k] = _dot(u, V[first + k])
-        _exclude(listed, first, some)
-        _exclude(filtered, first, some)
-        _offer(some, first, size, ids, scores)
+        stretch = values[: min(len(values), len(V) - first)]
+        for k in range(len(stretch)):
+            stretch[k] = _dot(u, V[first + k])
+        _exclude(listed, first, stretch)
+        _exclude(filtered, first, stretch)
+        _offer(stretch, first, size, ids, scores)
     _sort(size, ids, scores)
 
 
-@njit(cache=CACHE)
-def _best_of(u, V, margin, kept_ids, kept_scores, ids, scores):  # type: ignore[no-untyped-def]
+@jit()
+def _best_of(u: Floats, V: Floats, margin: Any, heap_ids: Ints, heap_scores: Floats, ids: Ints, scores: Floats) -> bool:
     """Do as :func:`_best` from a heap of a few columns more, where rounding may have put two scores ``margin`` apart.
 
     Returns whether the heap is certain to hold the best.
     """
-    kept, size, better = len(kept_ids), len(ids), 0
-    bar = kept_scores[0] + margin
-    for k in range(kept):
-        better += kept_scores[k] > bar
-    if not (better >= size or not u.any()):
+    n_candidates, size, better = len(heap_ids), len(ids), 0
+    bar = heap_scores[0] + margin
+    for k in range(n_candidates):
+        better += heap_scores[k] > bar
+    zero = True
+    for k in range(len(u)):
+        zero = zero and u[k] == 0
+    if better < size and not zero:
         return False
-    for k in range(kept):
-        if kept_scores[k] > np.finfo(kept_scores.dtype).min:
-            kept_scores[k] = _dot(u, V[kept_ids[k]])
-    for root in range(kept // 2 - 1, -1, -1):
-        _sift_down(kept_scores, kept_ids, root, kept)
-    _sort(kept, kept_ids, kept_scores)
-    ids[:], scores[:] = kept_ids[:size], kept_scores[:size]
+    for k in range(n_candidates):
+        if heap_scores[k] > np.finfo(heap_scores.dtype).min:
+            heap_scores[k] = _dot(u, V[heap_ids[k]])
+    for root in range(n_candidates // 2 - 1, -1, -1):
+        _sift_down(heap_scores, heap_ids, root, n_candidates)
+    _sort(n_candidates, heap_ids, heap_scores)
+    for k in range(size):
+        ids[k], scores[k] = heap_ids[k], heap_scores[k]
     return True
 
 
@@ -868,16 +946,35 @@ def top_k(
     shape (columns, factors). Scores are selected from while they are in cache; no row of them is ever whole.
 
     A score depends on its row and its column alone, to the bit, however many others are beside them. A matrix product
-    does not grant that: it selects, and what it selects is scored anew. Where its rounding might have left out one of
+    does not grant that: it selects candidates, and these are scored anew. Where its rounding might have left out one of
     the best, all columns are.
     """
-    n_threads = numba.get_num_threads()
-    turns = max(1, -(-len(ids) // (n_threads * TOPK_USERS)))
-    _top_k(U, V, indptr, indices, filtered, ids, scores, -(-len(ids) // (n_threads * turns)))
+    n, n_columns, filtered = len(ids), len(V), filtered.astype(np.int32)
+    size = min(ids.shape[1], n_columns)
+    n_candidates = size + size // SPARE + 1
+    if size == 0 or n_candidates >= n_columns or n <= TOPK_FEW:
+        run(_top_k_of_few, n, U, V, indptr, indices, filtered, ids, scores)
+        return
+    n_threads = threads_in_use()
+    turns = max(1, -(-n // (n_threads * TOPK_USERS)))
+    at_once = max(1, min(-(-n // (n_threads * turns)), TOPK_CANDIDATES // n_candidates))
+    squares = np.empty(n_columns, dtype=V.dtype)
+    run(_squares, n_columns, V, squares)
+    margin = V.dtype.type(MARGIN * np.sqrt(V.shape[1]) * np.finfo(V.dtype).eps) * np.sqrt(squares.max())
+    counts = (at_once, n_candidates, margin)
+    run(_top_k, -(-n // at_once), U, V, indptr, indices, filtered, counts, ids, scores)
 
 
-@_parallel()
-def _top_k(
+@kernel()
+def _squares(first: int, last: int, V: Floats, squares: Floats) -> None:
+    for column in range(first, last):
+        squares[column] = _dot(V[column], V[column])
+
+
+@kernel()
+def _top_k_of_few(
+    first: int,
+    last: int,
     U: Floats,
     V: Floats,
     indptr: Ints,
@@ -885,44 +982,48 @@ def _top_k(
     filtered: Ints,
     ids: NDArray[np.int32],
     scores: Floats,
-    at_once: int,
 ) -> None:
-    """Do as :func:`top_k`, with ``at_once`` users at a time; their number changes no bit."""
-    n, n_columns = len(ids), len(V)
-    size = min(ids.shape[1], n_columns)
-    kept = size + size // SPARE + 1
-    if size == 0 or kept >= n_columns or n <= TOPK_FEW:
-        for row in prange(n):
-            listed, values = indices[indptr[row] : indptr[row + 1]], np.empty(TOPK_COLUMNS, dtype=V.dtype)
-            _best(U[row], V, listed, filtered, values, ids[row], scores[row])
-        return
-    longest = np.zeros((n_columns + TOPK_COLUMNS - 1) // TOPK_COLUMNS, dtype=V.dtype)
-    for task in prange(len(longest)):
-        for column in range(task * TOPK_COLUMNS, min((task + 1) * TOPK_COLUMNS, n_columns)):
-            longest[task] = max(longest[task], _dot(V[column], V[column]))
-    margin = MARGIN * np.sqrt(V.shape[1]) * np.finfo(V.dtype).eps * np.sqrt(longest.max())
-    at_once = max(1, min(at_once, TOPK_KEPT // kept))
-    for task in prange((n + at_once - 1) // at_once):
-        users = slice(task * at_once, min((task + 1) * at_once, n))
-        buffer = np.empty(at_once * TOPK_COLUMNS, dtype=V.dtype)
-        kept_ids, kept_scores = np.empty((at_once, kept), dtype=np.int32), np.empty((at_once, kept), dtype=V.dtype)
-        for first in range(0, n_columns, TOPK_COLUMNS):
-            columns = V[first : first + TOPK_COLUMNS]
-            block = buffer[: (users.stop - users.start) * len(columns)].reshape(-1, len(columns))
-            np.dot(U[users], columns.T, block)
-            for row in range(users.start, users.stop):
-                values, k = block[row - users.start], row - users.start
-                _exclude(indices[indptr[row] : indptr[row + 1]], first, values)
-                _exclude(filtered, first, values)
-                _offer(values, first, kept, kept_ids[k], kept_scores[k])
-        for row in range(users.start, users.stop):
-            u, k = U[row], row - users.start
-            if not _best_of(u, V, margin * np.sqrt(_dot(u, u)), kept_ids[k], kept_scores[k], ids[row], scores[row]):
+    values = np.empty(TOPK_COLUMNS, dtype=V.dtype)
+    for row in range(first, last):
+        _best(U[row], V, indices[indptr[row] : indptr[row + 1]], filtered, values, ids[row], scores[row])
+
+
+@kernel()
+def _top_k(
+    first: int,
+    last: int,
+    U: Floats,
+    V: Floats,
+    indptr: Ints,
+    indices: Ints,
+    filtered: Ints,
+    counts: tuple[int, int, Any],
+    ids: NDArray[np.int32],
+    scores: Floats,
+) -> None:
+    """Do ranges of ``at_once`` users; ``counts`` are that, how many candidates there are of each, and the margin."""
+    at_once, n_candidates, margin = counts
+    buffer = np.empty(at_once * TOPK_COLUMNS, dtype=V.dtype)
+    heap_ids = np.empty((at_once, n_candidates), dtype=np.int32)
+    heap_scores = np.empty((at_once, n_candidates), dtype=V.dtype)
+    for task in range(first, last):
+        begin, end = task * at_once, min((task + 1) * at_once, len(ids))
+        for column in range(0, len(V), TOPK_COLUMNS):
+            columns = V[column : column + TOPK_COLUMNS]
+            block = buffer[: (end - begin) * len(columns)].reshape(end - begin, len(columns))
+            _multiply_transposed(U[begin:end], columns, block)
+            for row in range(begin, end):
+                values, k = block[row - begin], row - begin
+                _exclude(indices[indptr[row] : indptr[row + 1]], column, values)
+                _exclude(filtered, column, values)
+                _offer(values, column, n_candidates, heap_ids[k], heap_scores[k])
+        for row in range(begin, end):
+            u, k = U[row], row - begin
+            if not _best_of(u, V, margin * np.sqrt(_dot(u, u)), heap_ids[k], heap_scores[k], ids[row], scores[row]):
                 listed = indices[indptr[row] : indptr[row + 1]]
                 _best(u, V, listed, filtered, buffer[:TOPK_COLUMNS], ids[row], scores[row])
 
 
-@_parallel()
 def top_k_sparse(
     rows: tuple[Ints, Ints, Floats],
     S: Floats,
@@ -933,18 +1034,32 @@ def top_k_sparse(
     scores: Floats,
 ) -> None:
     """Do as :func:`top_k` for ``A @ S``, where ``rows`` are A's CSR arrays, with S of shape (columns of A, columns)."""
-    n, size = len(ids), min(ids.shape[1], S.shape[1])
+    run(_top_k_sparse, len(ids), rows, S, indptr, indices, filtered.astype(np.int32), ids, scores)
+
+
+@kernel()
+def _top_k_sparse(
+    first: int,
+    last: int,
+    rows: tuple[Ints, Ints, Floats],
+    S: Floats,
+    indptr: Ints,
+    indices: Ints,
+    filtered: Ints,
+    ids: NDArray[np.int32],
+    scores: Floats,
+) -> None:
+    size = min(ids.shape[1], S.shape[1])
     row_indptr, row_indices, row_values = rows
-    for task in prange(min(n, TASKS)):
-        values = np.empty(S.shape[1], dtype=S.dtype)
-        for row in range(task, n, TASKS):
-            values[:] = 0
-            entries = slice(row_indptr[row], row_indptr[row + 1])
-            _add_rows(row_indices[entries], row_values[entries], S, values)
-            _exclude(indices[indptr[row] : indptr[row + 1]], 0, values)
-            _exclude(filtered, 0, values)
-            _offer(values, 0, size, ids[row], scores[row])
-            _sort(size, ids[row], scores[row])
+    values = np.empty(S.shape[1], dtype=S.dtype)
+    for row in range(first, last):
+        values[:] = 0
+        start, stop = row_indptr[row], row_indptr[row + 1]
+        _add_rows(row_indices[start:stop], row_values[start:stop], S, values)
+        _exclude(indices[indptr[row] : indptr[row + 1]], 0, values)
+        _exclude(filtered, 0, values)
+        _offer(values, 0, size, ids[row], scores[row])
+        _sort(size, ids[row], scores[row])
 
 
 # Explicit ratings: posteriors. A row of either side is the vector (bias, 1, factors), and a rating is expected to be
@@ -952,8 +1067,17 @@ def top_k_sparse(
 # row by row.
 
 
-@njit(cache=CACHE, fastmath={"contract", "reassoc"})
-def _write_posterior(total, target, precision, shift, noise, lapack, square, mean, moment):  # type: ignore[no-untyped-def]
+@jit(FAST)
+def _write_posterior(
+    total: Floats,
+    target: Floats,
+    precision: Floats,
+    shift: Floats,
+    noise: Any,
+    square: Floats,
+    mean: Floats,
+    moment: Floats,
+) -> Any:
     """Write one row's posterior from the sums over its ratings, and return LAPACK's status.
 
     ``total`` and ``target`` are the sums of the other side's second moments, and of its means times the ratings;
@@ -964,7 +1088,7 @@ def _write_posterior(total, target, precision, shift, noise, lapack, square, mea
         for k in range(j, size):
             square[j - 1, k - 1] = precision[j - 1, k - 1] + total[place]
             place += 1
-    status = _invert_positive(lapack, square)
+    status = _invert_positive(square)
     for j in range(1, size):
         for k in range(1, j):
             square[j - 1, k - 1] = square[k - 1, j - 1]
@@ -984,8 +1108,8 @@ def _write_posterior(total, target, precision, shift, noise, lapack, square, mea
     return status
 
 
-@njit(cache=CACHE, fastmath={"contract", "reassoc"})
-def _squared_error(total, target, squares, noise, square, mean):  # type: ignore[no-untyped-def]
+@jit(FAST)
+def _squared_error(total: Floats, target: Floats, squares: Any, noise: Any, square: Floats, mean: Floats) -> Any:
     """Return the expected squared error of a row's ratings, whose squares sum to ``squares``, under its posterior."""
     size, place = len(mean), 0
     error = squares
@@ -1002,13 +1126,11 @@ def _squared_error(total, target, squares, noise, square, mean):  # type: ignore
     return error
 
 
-@_parallel()
 def posterior_rows(
     rows: tuple[Ints, Ints, Floats],
     other: tuple[Floats, Floats],
     prior: tuple[Floats, Floats],
-    noise: float,
-    lapack: Ints,
+    noise: Any,
     own: tuple[Floats, Floats],
     errors: Floats,
 ) -> Ints:
@@ -1032,26 +1154,38 @@ def posterior_rows(
     LAPACK's status, or ``NOT_FINITE``, shape (n,)
     """
     indptr, indices, ratings = rows
-    n, size = own[0].shape
-    longest = 0
-    for row in range(n):
-        longest = max(longest, indptr[row + 1] - indptr[row])
-    ones = np.ones(longest, dtype=ratings.dtype)
-    status = np.zeros(n, dtype=np.int64)
-    for task in prange(TASKS):
-        total, target = np.empty(own[1].shape[1], dtype=ratings.dtype), np.empty(size, dtype=ratings.dtype)
-        square = np.empty((size - 1, size - 1), dtype=ratings.dtype)
-        for row in range(task, n, TASKS):
-            items, y = indices[indptr[row] : indptr[row + 1]], ratings[indptr[row] : indptr[row + 1]]
-            total[:] = 0
-            target[:] = 0
-            _add_rows(items, ones[: len(items)], other[1], total)
-            _add_rows(items, y, other[0], target)
-            mean = own[0][row]
-            status[row] = _write_posterior(
-                total, target, prior[0], prior[1][row], noise, lapack, square, mean, own[1][row]
-            )
-            errors[row] = _squared_error(total, target, _dot(y, y), noise, square, mean)
-            if not np.isfinite(_dot(own[1][row], own[1][row])):
-                status[row] = NOT_FINITE
+    ones = np.ones(_longest(indptr), dtype=ratings.dtype)
+    status = np.zeros(len(indptr) - 1, dtype=np.int64)
+    run_rows(_posterior_rows, indptr, indices, ratings, ones, other, prior, noise, own, errors, status)
     return status
+
+
+@kernel()
+def _posterior_rows(
+    first: int,
+    last: int,
+    indptr: Ints,
+    indices: Ints,
+    ratings: Floats,
+    ones: Floats,
+    other: tuple[Floats, Floats],
+    prior: tuple[Floats, Floats],
+    noise: Any,
+    own: tuple[Floats, Floats],
+    errors: Floats,
+    status: Ints,
+) -> None:
+    size = own[0].shape[1]
+    total, target = np.empty(own[1].shape[1], dtype=ratings.dtype), np.empty(size, dtype=ratings.dtype)
+    square = np.empty((size - 1, size - 1), dtype=ratings.dtype)
+    for row in range(first, last):
+        items, y = indices[indptr[row] : indptr[row + 1]], ratings[indptr[row] : indptr[row + 1]]
+        total[:] = 0
+        target[:] = 0
+        _add_rows(items, ones[: len(items)], other[1], total)
+        _add_rows(items, y, other[0], target)
+        mean, moment = own[0][row], own[1][row]
+        status[row] = _write_posterior(total, target, prior[0], prior[1][row], noise, square, mean, moment)
+        errors[row] = _squared_error(total, target, _dot(y, y), noise, square, mean)
+        if not np.isfinite(_dot(moment, moment)):
+            status[row] = NOT_FINITE

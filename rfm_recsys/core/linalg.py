@@ -7,7 +7,7 @@ import numpy as np
 import scipy.linalg
 
 from rfm_recsys.core.arrays import Floats
-from rfm_recsys.core.kernels import dense_product, lapack_addresses, symmetric_product
+from rfm_recsys.core.kernels import dense_product, symmetric_product
 from rfm_recsys.errors import DataError
 
 
@@ -21,14 +21,14 @@ def multiply(A: Floats, B: Floats) -> Floats:
 def gram(A: Floats, B: Floats) -> Floats:
     """Return ``A^T B``, which has to be symmetric."""
     A, B = np.ascontiguousarray(A), np.ascontiguousarray(B)
-    product: Floats = symmetric_product(lapack_addresses(A.dtype), A, B, np.empty(0, dtype=A.dtype))
+    product: Floats = symmetric_product(A, B, np.empty(0, dtype=A.dtype))
     return product
 
 
 def weighted_gram(A: Floats, root: Floats) -> Floats:
     """Return ``A^T diag(root)^2 A`` for A of shape (n, k)."""
     A = np.ascontiguousarray(A)
-    product: Floats = symmetric_product(lapack_addresses(A.dtype), A, A, np.require(root, A.dtype, "C"))
+    product: Floats = symmetric_product(A, A, np.require(root, A.dtype, "C"))
     return product
 
 

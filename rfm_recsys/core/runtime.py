@@ -10,21 +10,27 @@ there are: a task is computed by one of them, and tasks are fixed by the data al
 
 import os
 import threading
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import cache
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import llvmlite.binding
 import numba
+import numpy as np
 from numba.core import event, types
 from numba.extending import get_cython_function_address
+from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 COMPILED = not numba.config.DISABLE_JIT
 RANGES = 16  # of tasks that a thread is dealt in a call, about: so that all end at about the same time
+PREFIX = {types.float32: "s", types.float64: "d"}  # of a routine of BLAS or LAPACK
+ROW_COST = 16  # of a row beside its entries, in entries
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -32,10 +38,23 @@ _num_threads: ContextVar[int] = ContextVar("num_threads", default=0)
 
 
 def jit(fastmath: bool | set[str] = False) -> Callable[[Function], Function]:
-    """Return a decorator that compiles a function, and keeps the code on disk where there is a folder to write to."""
+    """Return a decorator that compiles a function for use in kernels only, which is quicker: Python cannot call it."""
+    return _compiled(fastmath, no_cpython_wrapper=True)
+
+
+def kernel(fastmath: bool | set[str] = False) -> Callable[[Function], Function]:
+    """Return a decorator that compiles a kernel, for :func:`run`: a function of a range and arguments."""
+    return _compiled(fastmath)
+
+
+def _compiled(fastmath: bool | set[str], **options: Any) -> Callable[[Function], Function]:
+    """Return a decorator that compiles a function, and keeps the code on disk where there is a folder to write to.
+
+    Code holds no checks for a division by zero: what comes of one is not finite, and a kernel reports that.
+    """
+    options |= {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "fastmath": fastmath}
 
     def decorate(function: Function) -> Function:
-        options = {"nogil": True, "fastmath": fastmath}
         try:
             compiled: Function = numba.njit(cache=True, **options)(function)
         except RuntimeError:  # neither the package's folder nor the user's can be written: every process compiles
@@ -45,14 +64,20 @@ def jit(fastmath: bool | set[str] = False) -> Callable[[Function], Function]:
     return decorate
 
 
-def routine(module: str, name: str, n_arguments: int) -> Any:
-    """Return a routine of SciPy's BLAS or LAPACK for use in kernels, ``n_arguments`` addresses being its arguments.
+def bind_routines(module: str, names: tuple[str, ...]) -> None:
+    """Let compiled code find routines of SciPy's BLAS or LAPACK, in both precisions, by :func:`symbol_of` their names.
 
-    Compiled code refers to it by name, which every process binds to its own address: so the code can be kept on disk.
+    The code refers to them by name, and every process binds these to its own addresses: so code can be kept on disk.
     """
-    symbol = f"rfm_recsys_{name}"
-    llvmlite.binding.add_symbol(symbol, get_cython_function_address(f"scipy.linalg.{module}", name))
-    return types.ExternalFunction(symbol, types.void(*[types.intp] * n_arguments))
+    for name in names:
+        for dtype in (types.float32, types.float64):
+            address = get_cython_function_address(f"scipy.linalg.{module}", PREFIX[dtype] + name)
+            llvmlite.binding.add_symbol(symbol_of(name, dtype), address)
+
+
+def symbol_of(name: str, dtype: types.Type) -> str:
+    """Return the name that compiled code has for a routine of BLAS or LAPACK."""
+    return f"rfm_recsys.{PREFIX[dtype]}{name}"
 
 
 def threads_in_use() -> int:
@@ -77,23 +102,44 @@ def run(kernel: Callable[..., None], n_tasks: int, *arguments: Any) -> None:
 
     Whatever a call raises, Ctrl-C included, is raised here once no thread works any more.
     """
-    n_threads = min(threads_in_use(), n_tasks)
+    step = max(1, n_tasks // (threads_in_use() * RANGES))
+    _deal_out(kernel, [*range(0, n_tasks, step), n_tasks], arguments)
+
+
+def run_rows(kernel: Callable[..., None], indptr: NDArray[np.integer[Any]], *arguments: Any) -> None:
+    """Call ``kernel(first, last, indptr, *arguments)`` for ranges of the rows of a CSR matrix, as :func:`run` does.
+
+    The ranges cost about the same: a row costs its entries, and ``ROW_COST`` more.
+    """
+
+    def cost(row: int) -> int:
+        return int(indptr[row]) + ROW_COST * row
+
+    n_rows = len(indptr) - 1
+    rows, n_ranges = range(n_rows + 1), threads_in_use() * RANGES
+    bounds = {bisect_left(rows, cost(n_rows) * place // n_ranges, key=cost) for place in range(n_ranges)}
+    _deal_out(kernel, sorted(bounds | {0, n_rows}), (indptr, *arguments))
+
+
+def _deal_out(kernel: Callable[..., None], bounds: list[int], arguments: tuple[Any, ...]) -> None:
+    """Call a kernel for the ranges between successive bounds, on as many threads as there are."""
+    ranges = deque(pairwise(bounds))
+    n_threads = min(threads_in_use(), len(ranges))
     if n_threads < 2:
-        _interruptible(kernel, 0, n_tasks, *arguments)
+        for first, last in ranges:
+            _interruptible(kernel, first, last, *arguments)
         return
     _interruptible(kernel, 0, 0, *arguments)  # compiles it here, where Ctrl-C is heard
-    step = max(1, n_tasks // (n_threads * RANGES))
-    ranges = deque(range(0, n_tasks, step))
     errors: list[BaseException] = []
 
     def work() -> None:
         try:
             while ranges:
                 try:
-                    first = ranges.popleft()
+                    first, last = ranges.popleft()
                 except IndexError:  # another thread was quicker
                     return
-                _interruptible(kernel, first, min(first + step, n_tasks), *arguments)
+                _interruptible(kernel, first, last, *arguments)
         except BaseException as error:
             ranges.clear()
             errors.append(error)

@@ -99,11 +99,6 @@ class _Block:
         self.item_counts: Ints = per_item - np.bincount(self.indices[disliked], minlength=self.n_items)
         self.user_counts: Ints = np.diff(self.indptr) - np.bincount(disliking, minlength=self.n_users)
 
-    @property
-    def lapack(self) -> Ints:
-        """The addresses of LAPACK's routines in this process, to which a block may have come from another."""
-        return kernels.lapack_addresses(self.dtype)
-
     def activity(self) -> tuple[int, int]:
         """Return the number of users who like an item, and of all that they like."""
         active = self.user_counts > 0
@@ -144,7 +139,7 @@ class UserBlock(_Block):
     def solve(self, F: Floats) -> None:
         """Solve every user for F, shape (items, factors)."""
         self.F = F
-        self.U = solve_users(self.indptr, self.indices, self.confidence, F, self.lapack)
+        self.U = solve_users(self.indptr, self.indices, self.confidence, F)
 
     def grams(self) -> tuple[Floats, Floats]:
         """Return ``U^T U`` and ``U^T W U``, shape (factors, factors)."""
@@ -157,7 +152,7 @@ class UserBlock(_Block):
         """
         features = multiply(self.U, T)
         del self.U, self.F
-        return solve_users(*self.by_item, features, self.lapack)
+        return solve_users(*self.by_item, features)
 
     def losses(self) -> NDArray[np.float64]:
         """Return the objective after :meth:`solve` and its weight: with ``S = F F^T``, prior and zeros are |u|^2."""
@@ -193,7 +188,7 @@ class FullUserBlock(_Block):
 
     def solve(self, S: Floats) -> None:
         """Solve every user for S, shape (items, items), and put the observed values back: ``E = target - A S``."""
-        self.take(S, *solve_users_full(self.indptr, self.indices, self.confidence, S, self.lapack))
+        self.take(S, *solve_users_full(self.indptr, self.indices, self.confidence, S))
 
     def take(self, S: Floats, A: Floats, fitted: Floats) -> None:
         """Take the result of a solve."""
@@ -236,18 +231,18 @@ class FullUserBlock(_Block):
         return self._losses(self.fitted, self.A * self.fitted)
 
 
-def solve_users(indptr: Ints, indices: Ints, confidence: Floats, F: Floats, lapack: Ints) -> Floats:
+def solve_users(indptr: Ints, indices: Ints, confidence: Floats, F: Floats) -> Floats:
     """Return U, shape (users, factors), for the item factors F; raises DataError where a solve overflows."""
     U = np.empty((len(indptr) - 1, F.shape[1]), dtype=F.dtype)
-    _check(kernels.solve_rows(indptr, indices, confidence, F, lapack, U))
+    _check(kernels.solve_rows(indptr, indices, confidence, F, U))
     return U
 
 
-def solve_users_full(indptr: Ints, indices: Ints, confidence: Floats, S: Floats, lapack: Ints) -> tuple[Floats, Floats]:
+def solve_users_full(indptr: Ints, indices: Ints, confidence: Floats, S: Floats) -> tuple[Floats, Floats]:
     """Return the dual coefficients and the fitted values, shape (nnz,); raises DataError where a solve overflows."""
     A, fitted = np.empty_like(confidence), np.empty_like(confidence)
     weight, rhs = np.abs(confidence) - 1, np.maximum(confidence, 0)
-    _check(kernels.solve_rows_full(indptr, indices, weight, rhs, S, lapack, A, fitted))
+    _check(kernels.solve_rows_full(indptr, indices, weight, rhs, S, A, fitted))
     return A, fitted
 
 

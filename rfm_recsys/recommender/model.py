@@ -444,11 +444,10 @@ class LinRFM:
     def _fold_in(self, rows: csr_matrix) -> Any:
         settings, _ = self.checked_parameters()
         indptr, indices, confidence = csr_arrays(confidences(rows, settings.alpha))
-        lapack = kernels.lapack_addresses(self.item_factors.dtype)
         F = np.require(self.item_factors, None, ["C", "W"])
         if not self._is_full:
-            return solve_users(indptr, indices, confidence, F, lapack)
-        coefficients, _ = solve_users_full(indptr, indices, confidence, F, lapack)
+            return solve_users(indptr, indices, confidence, F)
+        coefficients, _ = solve_users_full(indptr, indices, confidence, F)
         return csr_matrix((coefficients, indices, indptr), shape=rows.shape)
 
     def recalculate_item(self, itemid: ArrayLike, item_users: csr_matrix) -> Floats:
@@ -487,7 +486,7 @@ class LinRFM:
         with self._threads():
             users_gram, active = gram(U, U), int(np.count_nonzero(U.any(axis=1)))
             T, _ = feature_map(users_gram, users_gram, gram(F, F), active, settings.power, settings.penalty)
-            solved = solve_users(indptr, indices, confidence, multiply(U, T), kernels.lapack_addresses(U.dtype))
+            solved = solve_users(indptr, indices, confidence, multiply(U, T))
             factors = multiply(solved, T.T)
         return factors[0] if single else factors
 

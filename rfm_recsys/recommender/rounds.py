@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import numba
 import numpy as np
 
 from rfm_recsys.core import kernels
 from rfm_recsys.core.arrays import Floats
 from rfm_recsys.core.linalg import gram, multiply, top_eigenpairs, weighted_gram
+from rfm_recsys.core.runtime import threads_in_use
 from rfm_recsys.errors import DataError
 from rfm_recsys.recommender.agop import feature_map, low_rank_factor, reweighting, smoother
 from rfm_recsys.recommender.blocks import FullUserBlock, LowRankUsers, Settings, Users
@@ -38,7 +38,7 @@ def low_rank_memory(shape: tuple[int, int], nnz: int, factors: int, itemsize: in
     """Return the bytes, to some per cent, that a low-rank fit takes beyond the interactions that it is given."""
     n_users, n_items = shape
     width = block_width(factors, shape)
-    workers = int(numba.get_num_threads())
+    workers = threads_in_use()
     entries = nnz * (2 * itemsize + 4)  # confidences, and confidences by item
     first = width * (n_users + 2 * n_items)  # round 1: the block, its product, and what is between them
     later = factors * max(2 * n_users + n_items, n_users + 2 * n_items)  # factors and features of one side at a time

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from places import TESTS
+from places import ROOT, TESTS
 from scipy.sparse import csr_matrix, random_array
 
 from rfm_recsys import LinRFM
@@ -98,10 +98,10 @@ def large_models() -> list[LinRFM]:
 
 class Victims:
     def __init__(self) -> None:
-        folder = TESTS
+        folders = [str(Path(__file__).parent), str(TESTS), str(ROOT)]
         self.process = subprocess.Popen(
             [sys.executable, "-X", "faulthandler", "-c", f"ITERATIONS = {ITERATIONS}\n{VICTIMS}"],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(folder.parent)])},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
             text=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

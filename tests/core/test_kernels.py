@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import naive
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -24,14 +25,12 @@ from rfm_recsys.core.kernels import (
     PANEL,
     PARTIAL_ROWS,
     PRODUCT_ROWS,
-    TASKS,
     TOPK_COLUMNS,
     TOPK_USERS,
     gathered_rows,
-    lapack_addresses,
 )
 from rfm_recsys.core.linalg import top_eigenpairs, weighted_gram
-from rfm_recsys.core.runtime import threads
+from rfm_recsys.core.runtime import run, threads
 from rfm_recsys.recommender.agop import feature_map, low_rank_factor, reweighting, smoother
 
 DTYPES = [np.float64, np.float32]
@@ -80,9 +79,19 @@ def solve_rows(confidence: csr_matrix, F: Floats) -> Floats:
     U = np.full((confidence.shape[0], F.shape[1]), np.nan, dtype=F.dtype)
     indptr, indices, values = csr_arrays(confidence.astype(F.dtype))
     with threads(0):
-        status = kernels.solve_rows(indptr, indices, values, F, kernels.lapack_addresses(F.dtype), U)
+        status = kernels.solve_rows(indptr, indices, values, F, U)
     assert not status.any()
     return U
+
+
+@numba.njit  # type: ignore[untyped-decorator, unused-ignore]
+def iterate_compiled(items: Any, c: Any, F: Any, rows: Any, work: Any, u: Any) -> Any:
+    return kernels._iterate(items, c, F, rows, work, u)
+
+
+@numba.njit  # type: ignore[untyped-decorator, unused-ignore]
+def factorise_compiled(items: Any, c: Any, F: Any, rows: Any, square: Any, u: Any) -> Any:
+    return kernels._factorise(items, c, F, rows, square, u)
 
 
 def iterate(confidence: csr_matrix, F: Floats) -> tuple[bool, Floats, Floats]:
@@ -90,7 +99,7 @@ def iterate(confidence: csr_matrix, F: Floats) -> tuple[bool, Floats, Floats]:
     _, items, values = csr_arrays(confidence.astype(F.dtype))
     rhs: Floats = F[items].T @ np.maximum(values, 0)
     u, work = rhs.copy(), np.empty((4, F.shape[1]), dtype=F.dtype)
-    return bool(kernels._iterate(items, values, F, F[items], work, u)), rhs, u
+    return bool(iterate_compiled(items, values, F, F[items], work, u)), rhs, u
 
 
 def row(n_items: int, least: float, most: float, seed: int = 2) -> csr_matrix:
@@ -103,7 +112,7 @@ def row(n_items: int, least: float, most: float, seed: int = 2) -> csr_matrix:
 def solve_rows_full(weight: csr_matrix, rhs: Floats, S: Floats) -> tuple[Floats, Floats]:
     indptr, indices, values = csr_arrays(weight.astype(S.dtype))
     a, fitted = np.full_like(values, np.nan), np.full_like(values, np.nan)
-    arguments = (rhs.astype(S.dtype), S, kernels.lapack_addresses(S.dtype), a, fitted)
+    arguments = (rhs.astype(S.dtype), S, a, fitted)
     with threads(0):
         assert not kernels.solve_rows_full(indptr, indices, values, *arguments).any()
     return a, fitted
@@ -194,7 +203,7 @@ def test_solve_rows_gathers_long_rows_in_parts(n_items: int, last: float) -> Non
     _, items, c = csr_arrays(confidence)
     u: Floats = F[items].T @ c
     rows, square = np.empty((gathered_rows(FACTORS), FACTORS)), np.empty(FACTORS**2)
-    assert kernels._factorise(items, c, F, lapack_addresses(F.dtype), rows, square, u) == 0
+    assert factorise_compiled(items, c, F, rows, square, u) == 0
     assert_close(u, twin[0])
 
 
@@ -235,7 +244,7 @@ def test_solve_rows_gathers_in_parts_what_weighs_less_than_an_unobserved_entry()
 
 
 def test_solve_rows_deals_out_more_rows_than_tasks() -> None:
-    confidence, F = sparse(2 * TASKS + 9, 12, 0.4), factor(12, 5)
+    confidence, F = sparse(1000, 12, 0.4), factor(12, 5)
     assert_close(solve_rows(confidence, F), naive.solve_rows(confidence, F))
 
 
@@ -259,7 +268,7 @@ def test_a_row_that_overflows_is_reported_and_the_others_are_solved(items: int) 
     U = np.empty((2, 5), dtype=np.float32)
     arrays = csr_arrays(confidence.astype(np.float32))
     with threads(0):
-        status = kernels.solve_rows(*arrays, F, kernels.lapack_addresses(F.dtype), U)
+        status = kernels.solve_rows(*arrays, F, U)
     assert status.tolist() == [0, NOT_FINITE]
     assert np.isfinite(U[0]).all()
 
@@ -382,7 +391,7 @@ def first_product(
 def test_first_product(dtype: Any, width: int) -> None:
     """Every seventh row is empty, and an item that nobody has is scaled to zero."""
     rng = np.random.default_rng(14)
-    confidence, row_scale, (column_scale, _) = sparse(2 * TASKS, 20, 0.3), rng.uniform(0.2, 2, 2 * TASKS), scales(20, 3)
+    confidence, row_scale, (column_scale, _) = sparse(1000, 20, 0.3), rng.uniform(0.2, 2, 1000), scales(20, 3)
     Q = rng.normal(size=(20, width))
     result = first_product(confidence, 3.0, row_scale, column_scale, Q.astype(dtype))
     assert_close(result, naive.first_product(confidence, 3.0, row_scale, column_scale, Q), dtype)
@@ -428,9 +437,7 @@ def test_symmetric_product(dtype: Any, rows: int, columns: int) -> None:
     A = rng.normal(size=(rows, columns))
     B = A * rng.normal(size=(rows, 1))
     with threads(0):
-        result = kernels.symmetric_product(
-            lapack_addresses(dtype), A.astype(dtype), B.astype(dtype), np.empty(0, dtype)
-        )
+        result = kernels.symmetric_product(A.astype(dtype), B.astype(dtype), np.empty(0, dtype))
     assert_close(result, np.einsum("ni,nj->ij", A, B), dtype)
     np.testing.assert_array_equal(result, result.T)
 
@@ -440,7 +447,7 @@ def test_symmetric_product(dtype: Any, rows: int, columns: int) -> None:
 
 @pytest.mark.parametrize("reason", [KeyboardInterrupt, ValueError])
 def test_a_kernel_that_is_interrupted_says_so(reason: type[BaseException]) -> None:
-    def kernel() -> None:
+    def kernel(first: int, last: int) -> None:
         try:
             raise reason
         except reason as error:
@@ -450,7 +457,7 @@ def test_a_kernel_that_is_interrupted_says_so(reason: type[BaseException]) -> No
                 raise SystemError("the same, for its caller") from again
 
     with pytest.raises(KeyboardInterrupt if reason is KeyboardInterrupt else SystemError):
-        kernels._interruptible(kernel, ())
+        run(kernel, 1)
 
 
 # --- beyond 16 bits ---
@@ -612,7 +619,7 @@ def test_a_list_of_no_places_writes_nothing() -> None:
 
 def test_top_k_sparse_deals_out_more_rows_than_tasks() -> None:
     rng = np.random.default_rng(10)
-    U, V = (rng.integers(-9, 10, size=(n, 3)).astype(float) for n in (2 * TASKS + 3, 5))
+    U, V = (rng.integers(-9, 10, size=(n, 3)).astype(float) for n in (1000, 5))
     liked = csr_matrix((len(U), 5))
     assert_sorted_like_the_twin(top_k_sparse(csr_matrix(U), V.T.copy(), liked, [], 2), U @ V.T, liked, [])
 
@@ -778,8 +785,8 @@ def test_kernels_and_low_rank_rounds_equal_their_twins_with_the_jit_off() -> Non
             "no:cacheprovider",
             "-k",
             selection,
-            "tests/test_kernels.py",
-            "tests/test_core.py",
+            "tests/core/test_kernels.py",
+            "tests/recommender/test_model.py",
         ],
         cwd=ROOT,
         env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
@@ -815,7 +822,7 @@ def posterior(
         (means.astype(dtype), moments.astype(dtype)),
     )
     with threads(num_threads):
-        status = kernels.posterior_rows(rows, other, prior, dtype(noise), lapack_addresses(dtype), own, errors)
+        status = kernels.posterior_rows(rows, other, prior, dtype(noise), own, errors)
     assert not status.any()
     twins = [
         (row.data, [(x[i], S[i]) for i in row.indices], m_row, C, noise) for row, m_row in zip(ratings, m, strict=True)
@@ -870,6 +877,6 @@ def test_a_row_without_ratings_keeps_its_prior_and_a_posterior_minimises_its_fre
 def test_posterior_rows_report_a_system_that_cannot_be_factorised() -> None:
     rows = csr_arrays(csr_matrix(np.ones((2, 1))))
     own, other = (np.empty((2, 3)), np.empty((2, 6))), (np.full((1, 3), 1.0), np.full((1, 6), -9.0))
-    arguments = ((np.eye(2), np.zeros((2, 2))), 1.0, lapack_addresses(np.dtype(np.float64)), own, np.empty(2))
+    arguments = ((np.eye(2), np.zeros((2, 2))), 1.0, own, np.empty(2))
     with threads(0):
         assert (kernels.posterior_rows(rows, other, *arguments) != 0).all()

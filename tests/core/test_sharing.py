@@ -17,16 +17,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from loky import ProcessPoolExecutor as LokyExecutor
-from places import TESTS
+from places import ROOT, TESTS
 from scipy.sparse import csr_matrix, random_array
 
 from rfm_recsys import LinRFM
-from rfm_recsys.core import kernels
+from rfm_recsys.core import runtime
 
 FACTORS = [16, None]
 FORMS = pytest.mark.parametrize("factors", FACTORS, ids=["low-rank", "full"])
@@ -122,11 +123,11 @@ def _fit(form: int) -> str:
 
 
 def forks() -> None:
-    """Fork while a lock is held, and while two threads fit: a child has no thread that would open a lock."""
+    """Fork while BLAS is held to one thread, and while two threads fit: a child has no thread that would open a lock."""
     models = [fitted(factors) for factors in FACTORS]
     alone = [answers(model) for model in models]
     for form in (0, 1):
-        with kernels._lock:
+        with runtime.threads(0):
             child = _forked(models[form], alone[form])
         assert os.waitpid(child, 0)[1] == 0
     with fitting(), fitting():
@@ -166,12 +167,12 @@ def bits_here() -> None:
 
 def run_alone(work: str, *arguments: Any, **environment: str) -> str:
     """Run one of the functions of this file in a new process; return what it prints."""
-    folder = TESTS
+    folders = [str(Path(__file__).parent), str(TESTS), str(ROOT)]
     call = f"import test_sharing\nif __name__ == '__main__':\n    test_sharing.{work}(*{arguments!r})"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_NUM")}
     run = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-W", "ignore::DeprecationWarning", "-c", call],
-        env={**kept, "PYTHONPATH": os.pathsep.join([str(folder), str(folder.parent)]), **environment},
+        env={**kept, "PYTHONPATH": os.pathsep.join(folders), **environment},
         text=True,
         capture_output=True,
         timeout=HANGS,

@@ -19,9 +19,9 @@ def regression_step(Y: csr_matrix, K: Floats, ridge: float) -> Floats:
     """Return ``X = A K``, where A solves ``(K_OO + ridge I) a = y`` for every row of Y on what it stores."""
     indptr, indices, values = csr_arrays(Y)
     a, fitted = np.empty_like(values), np.empty_like(values)
-    weight, lapack = np.full_like(values, 1 / ridge), kernels.lapack_addresses(values.dtype)
+    weight = np.full_like(values, 1 / ridge)
     with threads(0):
-        assert not kernels.solve_rows_full(indptr, indices, weight, values / ridge, K, lapack, a, fitted).any()
+        assert not kernels.solve_rows_full(indptr, indices, weight, values / ridge, K, a, fitted).any()
     X: Floats = csr_matrix((a, indices, indptr), shape=Y.shape) @ K
     return X
 
