@@ -123,7 +123,7 @@ def _fit(form: int) -> str:
 
 
 def forks() -> None:
-    """Fork while BLAS is held to one thread, and while two threads fit: a child lacks the threads that would open locks."""
+    """Fork while BLAS is held to one thread, and while two threads fit: a child lacks the threads to open locks."""
     models = [fitted(factors) for factors in FACTORS]
     alone = [answers(model) for model in models]
     for form in (0, 1):
