@@ -12,7 +12,7 @@ from rich.table import Table
 from rfm_recsys.cli.console import console, say
 from rfm_recsys.cli.options import ResultOption, report_beside
 from rfm_recsys.core.files import check_target
-from rfm_recsys.datasets import load
+from rfm_recsys.datasets.catalogue import SOURCES, load
 from rfm_recsys.errors import ParameterError
 from rfm_recsys.evaluation import CANDIDATES, parse_budget, read_protocol, write_json
 from rfm_recsys.evaluation import compare as run
@@ -28,8 +28,7 @@ def compare(
     dataset: Annotated[
         str | None,
         typer.Option(
-            help="'synthetic', a MovieLens name (ml-100k, ml-1m, ...), a CSV or Parquet file, or a folder (MovieLens, "
-            "or train.txt and test.txt in LightGCN's format). By default that of the protocol.",
+            help=f"One of: {', '.join(source.shown for source in SOURCES)}. By default that of the protocol.",
             show_default=False,
         ),
     ] = None,

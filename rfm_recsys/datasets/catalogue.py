@@ -34,8 +34,8 @@ class Source:
 
 
 def _read_published_split(folder: str) -> tuple[csr_matrix, ...]:
-    parts = (Path(folder, f"{part}.txt") for part in ("train", "valid", "test"))
-    return read_lightgcn(*(part for part in parts if part.stem != "valid" or part.is_file()))
+    train, validation, test = (Path(folder, f"{part}.txt") for part in ("train", "valid", "test"))
+    return read_lightgcn(train, *([validation] if validation.is_file() else []), test)
 
 
 def _read_movielens(path: str) -> Interactions:
