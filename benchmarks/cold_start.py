@@ -12,6 +12,7 @@ from common import write
 
 IMPORTS = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
 STACK = "numpy, scipy.sparse, scipy.linalg, numba"
+OURS = "rfm_recsys.recommender.model, rfm_recsys.ratings, rfm_recsys.completion"
 FITS = """
 import time
 import numpy as np
@@ -39,11 +40,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
-    python(IMPORTS.format("rfm_recsys"))
+    python(IMPORTS.format(OURS))
     alone, ours = [], []
     for _ in range(arguments.repeats):
         alone.append(python(IMPORTS.format(STACK))[0])
-        ours.append(python(IMPORTS.format("rfm_recsys"))[0])
+        ours.append(python(IMPORTS.format(OURS))[0])
     result: dict[str, Any] = {"import of the stack": statistics.median(alone), "of rfm_recsys": statistics.median(ours)}
     result["import beyond the stack"] = result["of rfm_recsys"] - result["import of the stack"]
     with tempfile.TemporaryDirectory() as cache:

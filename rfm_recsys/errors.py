@@ -44,6 +44,10 @@ class InsufficientMemoryError(RfmRecsysError, MemoryError):
     """The work would need more memory than there is; raised before the work starts."""
 
 
+class MissingExtraError(RfmRecsysError, ModuleNotFoundError):
+    """A package is not installed; the message names the extra of rfm-recsys that brings it."""
+
+
 class ParameterWarning(UserWarning):
     """An argument works, but costs something that another form of it would not."""
 

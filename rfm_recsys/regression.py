@@ -12,17 +12,20 @@ import numpy as np
 import scipy.linalg
 from scipy.linalg import norm  # which neither overflows nor underflows
 from scipy.sparse import csr_matrix
-from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from rfm_recsys.core.arrays import Floats
 from rfm_recsys.core.checks import check_flag, check_integer, check_number
+from rfm_recsys.core.extras import extra
 from rfm_recsys.core.kernels import PARTIAL_ROWS, PARTIALS
 from rfm_recsys.core.linalg import gram, weighted_gram
 from rfm_recsys.core.memory import check_memory
 from rfm_recsys.core.runtime import threads
 from rfm_recsys.errors import DataError
+
+with extra("regression"):
+    from sklearn.base import BaseEstimator, RegressorMixin
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.utils.validation import check_is_fitted, validate_data
 
 SMALLEST_EPS = 1e-8  # where annealing ends, in units of round 1's largest coefficient
 ROUNDING, REFINEMENTS = 1e-14, 2

@@ -6,16 +6,19 @@ from os import PathLike
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from tqdm.auto import tqdm
 
 from rfm_recsys.core import files, modelfile
 from rfm_recsys.core.checks import check_integer, check_interactions, shown
+from rfm_recsys.core.extras import extra
 from rfm_recsys.datasets.interactions import Interactions, from_frame, positions, read_interactions, usual_columns
 from rfm_recsys.errors import DataError, ModelFileError, ParameterTypeError
 from rfm_recsys.recommender.model import LinRFM
+
+with extra("tables"):
+    import pandas as pd
 
 KIND = "table model"
 ROWS = 2**17  # of recommendations at once, which bounds the memory of recommend_all
@@ -127,8 +130,9 @@ class TableModel:
         OSError
             The file cannot be written.
         """
-        import pyarrow as pa
-        from pyarrow.parquet import ParquetWriter
+        with extra("tables"):
+            import pyarrow as pa
+            from pyarrow.parquet import ParquetWriter
 
         files.check_target(path)
         try:

@@ -12,8 +12,8 @@ from os import PathLike
 from pathlib import Path
 
 import pandas as pd
-import pooch
 
+from rfm_recsys.core.extras import extra
 from rfm_recsys.datasets.interactions import Interactions, from_frame, read_interactions
 from rfm_recsys.errors import DataError, ParameterError
 
@@ -108,6 +108,8 @@ def _parse(content: bytes, name: str, where: str) -> Interactions:
 
 
 def _download(name: str, progress: bool) -> Path:
+    with extra("datasets"):
+        import pooch
     archive, checksum = f"ml-{name}.zip", MOVIELENS[name][1]
     fetcher = pooch.create(path=pooch.os_cache("rfm_recsys"), base_url=BASE_URL, registry={}, env=CACHE_VARIABLE)
     sums = fetcher.abspath / f"{archive}.md5"

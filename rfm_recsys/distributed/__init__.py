@@ -16,17 +16,21 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from dask import is_dask_collection
-from dask.delayed import Delayed
-from distributed import Client, Future, performance_report
-from distributed.client import ClosedClientError
-from distributed.comm.core import CommClosedError
-from distributed.scheduler import KilledWorker
 from scipy.sparse import csr_matrix, issparse
 
 from rfm_recsys.core import files
 from rfm_recsys.core.checks import check_flag, check_integer, check_interactions, shown
+from rfm_recsys.core.extras import extra
+
+with extra("distributed"):
+    import pandas as pd
+    from dask import is_dask_collection
+    from dask.delayed import Delayed
+    from distributed import Client, Future, performance_report
+    from distributed.client import ClosedClientError
+    from distributed.comm.core import CommClosedError
+    from distributed.scheduler import KilledWorker
+
 from rfm_recsys.datasets.interactions import Duplicates, codes
 from rfm_recsys.distributed import tables
 from rfm_recsys.distributed.blocks import DistributedBlocks, Passes, work_of

@@ -3,24 +3,35 @@
 Its report is in :mod:`rfm_recsys.evaluation.report`, which alone needs matplotlib.
 """
 
-from rfm_recsys.evaluation.baselines import ALS, BPR, EASE, BM25ItemKNN, CosineItemKNN, Popularity, Recommender
-from rfm_recsys.evaluation.candidates import CANDIDATES, Candidate
-from rfm_recsys.evaluation.comparison import compare, write_json
-from rfm_recsys.evaluation.metrics import catalogue_metrics, evaluate, mae, mean_over_users, rank, rmse, user_metrics
-from rfm_recsys.evaluation.protocol import Protocol, read_protocol
-from rfm_recsys.evaluation.significance import Difference, interval, paired_difference
-from rfm_recsys.evaluation.splits import (
-    Fold,
-    Split,
-    given_split,
-    k_core,
-    leave_k_out,
-    leave_last_out,
-    random_fraction,
-    strong_generalisation,
-    time_split,
-)
-from rfm_recsys.evaluation.tuning import Budget, Trial, best, parse_budget, tune
+from rfm_recsys.core.extras import extra
+
+with extra("evaluation"):
+    from rfm_recsys.evaluation.baselines import ALS, BPR, EASE, BM25ItemKNN, CosineItemKNN, Popularity, Recommender
+    from rfm_recsys.evaluation.candidates import CANDIDATES, Candidate
+    from rfm_recsys.evaluation.comparison import compare, write_json
+    from rfm_recsys.evaluation.metrics import (
+        catalogue_metrics,
+        evaluate,
+        mae,
+        mean_over_users,
+        rank,
+        rmse,
+        user_metrics,
+    )
+    from rfm_recsys.evaluation.protocol import Protocol, read_protocol
+    from rfm_recsys.evaluation.significance import Difference, interval, paired_difference
+    from rfm_recsys.evaluation.splits import (
+        Fold,
+        Split,
+        given_split,
+        k_core,
+        leave_k_out,
+        leave_last_out,
+        random_fraction,
+        strong_generalisation,
+        time_split,
+    )
+    from rfm_recsys.evaluation.tuning import Budget, Trial, best, parse_budget, tune
 
 __all__ = [
     "ALS",

@@ -1,15 +1,17 @@
 """Fitting a model in a process of its own, where its memory can be told and its end ends nothing else."""
 
 import re
+import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+import psutil
 from loky import ProcessPoolExecutor
 from loky.process_executor import BrokenProcessPool
 from numpy.typing import NDArray
@@ -19,6 +21,10 @@ from rfm_recsys.evaluation.baselines import Recommender
 from rfm_recsys.evaluation.candidates import Candidate
 from rfm_recsys.evaluation.metrics import rank
 from rfm_recsys.evaluation.splits import Fold
+
+PROCESS = Path("/proc/self")  # Linux's account of this process
+SAMPLE_SECONDS = 0.002
+MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -88,16 +94,14 @@ def _fit(candidate: Candidate, parameters: dict[str, Any], seed: int) -> Fitted:
     warm_up = time.perf_counter() - begun
     model = candidate.model(parameters, seed)
     settings = _settings(model)
-    _forget_peak()
-    before = _memory("VmRSS")
-
-    begun = time.perf_counter()
-    model.fit(fold.train, show_progress=False)
-    fitted, peak = time.perf_counter(), _memory("VmHWM")
+    with _watched_memory() as memory:
+        begun = time.perf_counter()
+        model.fit(fold.train, show_progress=False)
+        fitted = time.perf_counter()
     begun_ranking = time.perf_counter()
     ids = rank(model, fold, depth)
     ended = time.perf_counter()
-    return Fitted(ids, fitted - begun, ended - begun_ranking, peak, before, warm_up, settings)
+    return Fitted(ids, fitted - begun, ended - begun_ranking, memory.peak, memory.before, warm_up, settings)
 
 
 def _warm_up(candidate: Candidate, parameters: dict[str, Any], seed: int) -> None:
@@ -118,15 +122,52 @@ def _settings(model: Recommender) -> dict[str, Any]:
     }
 
 
-def _memory(kind: str) -> float:
-    """Return the resident memory in MiB: now (``VmRSS``), or at its highest since `_forget_peak` (``VmHWM``).
+@dataclass
+class _Memory:
+    """Resident memory in MiB."""
 
-    Not ``ru_maxrss``, which a spawned process takes over from its parent.
+    before: float
+    peak: float
+
+
+@contextmanager
+def _watched_memory() -> Iterator[_Memory]:
+    """Yield the resident memory of this process; its peak is known when the context ends.
+
+    Linux counts the peak itself; elsewhere a thread takes samples. Not ``ru_maxrss``, which a spawned process takes
+    over from its parent.
     """
-    found = re.search(rf"{kind}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(found[1]) / 1024 if found else 0.0
+    process = psutil.Process()
+    before = process.memory_info().rss / MIB
+    memory = _Memory(before, before)
+    if _linux_forgets_peak():
+        yield memory
+        memory.peak = _linux_peak()
+        return
+    ended = threading.Event()
+
+    def sample() -> None:
+        while not ended.wait(SAMPLE_SECONDS):
+            memory.peak = max(memory.peak, process.memory_info().rss / MIB)
+
+    sampler = threading.Thread(target=sample, daemon=True)
+    sampler.start()
+    try:
+        yield memory
+    finally:
+        ended.set()
+        sampler.join()
 
 
-def _forget_peak() -> None:
-    with suppress(OSError):  # where the kernel does not offer it, the peak is that since the process began
-        Path("/proc/self/clear_refs").write_text("5")
+def _linux_forgets_peak() -> bool:
+    """Make Linux count the peak anew; False where the system does not offer that."""
+    try:
+        (PROCESS / "clear_refs").write_text("5")
+        return _linux_peak() > 0
+    except OSError:
+        return False
+
+
+def _linux_peak() -> float:
+    peak = re.search(r"VmHWM:\s+(\d+) kB", (PROCESS / "status").read_text())
+    return int(peak[1]) / 1024 if peak else 0.0

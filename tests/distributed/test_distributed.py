@@ -22,7 +22,8 @@ pytest.importorskip("distributed", reason="the extra 'distributed' is not instal
 import dask.dataframe as dd
 from distributed import Client, LocalCluster
 
-from rfm_recsys import LinRFM, cli
+from rfm_recsys import LinRFM
+from rfm_recsys.cli.app import app
 from rfm_recsys.core import kernels
 from rfm_recsys.core.arrays import Floats, csr_arrays
 from rfm_recsys.core.runtime import threads
@@ -467,7 +468,7 @@ def test_the_command_line_fits_and_recommends_on_a_cluster(
     processes: Client, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(*arguments: str) -> None:
-        cli.app([*arguments, "--scheduler", processes.scheduler.address], standalone_mode=False)
+        app([*arguments, "--scheduler", processes.scheduler.address], standalone_mode=False)
 
     saved, report = str(tmp_path / "m.rfm"), tmp_path / "report.html"
     run("fit", str(folder), "--model", saved, "--factors", "16", "--report", str(report))
@@ -492,10 +493,10 @@ def test_the_command_line_fits_and_recommends_on_a_cluster(
 )
 def test_options_that_go_together_only_on_a_cluster(arguments: list[str], match: str) -> None:
     with pytest.raises(ParameterError, match=match):
-        cli.app(arguments, standalone_mode=False)
+        app(arguments, standalone_mode=False)
 
 
 def test_the_command_line_starts_workers_on_request(folder: Path, tmp_path: Path) -> None:
     saved = str(tmp_path / "m.rfm")
-    cli.app(["fit", str(folder), "--model", saved, "--factors", "4", "--workers", "1"], standalone_mode=False)
+    app(["fit", str(folder), "--model", saved, "--factors", "4", "--workers", "1"], standalone_mode=False)
     assert TableModel.load(saved).model.item_factors.shape == (300, 4)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from rfm_recsys import cli
+from rfm_recsys.cli.app import app
 from rfm_recsys.errors import DataError
 from rfm_recsys.paper import matrices, ratings, report, vectors
 
@@ -30,7 +30,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*arguments: str) -> Any:
-    return CliRunner().invoke(cli.app, ["paper", *arguments])
+    return CliRunner().invoke(app, ["paper", *arguments])
 
 
 @pytest.mark.usefixtures("tiny")

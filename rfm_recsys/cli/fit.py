@@ -1,0 +1,99 @@
+"""``rfm-recsys fit``."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rfm_recsys import LinRFM, TableModel
+from rfm_recsys.cli.console import console, say
+from rfm_recsys.cli.options import SchedulerOption, UsersOption, WorkersOption, cluster, users_beside
+from rfm_recsys.core.files import check_target
+from rfm_recsys.datasets import read_interactions
+from rfm_recsys.errors import ParameterError
+
+DEFAULTS: dict[str, Any] = LinRFM().get_params()
+
+
+def _column(role: str) -> Any:
+    return typer.Option(help=f"Column of the {role}; by default the one with a usual name.", show_default=False)
+
+
+def fit(
+    interactions: Annotated[
+        str,
+        typer.Argument(
+            help="A CSV or Parquet file, one interaction a row; on a cluster, a Parquet file or a folder of them, also "
+            "as s3://... and the like.",
+            show_default=False,
+        ),
+    ],
+    model: Annotated[Path, typer.Option(help="Where to write the model.")] = Path("model.rfm"),
+    user: Annotated[str | None, _column("user ids")] = None,
+    item: Annotated[str | None, _column("item ids")] = None,
+    value: Annotated[str | None, _column("confidences or ratings")] = None,
+    timestamp: Annotated[str | None, _column("timestamps")] = None,
+    duplicates: Annotated[
+        str, typer.Option(help="Of several rows for one user and item: take the 'last', the 'sum', or end in 'error'.")
+    ] = "last",
+    factors: Annotated[str, typer.Option(help="Number of factors, or 'full' for the full form.")] = str(
+        DEFAULTS["factors"]
+    ),
+    regularization: Annotated[float, typer.Option(help="Weight of the prior.")] = DEFAULTS["regularization"],
+    alpha: Annotated[float, typer.Option(help="Weight of an interaction of value 1.")] = DEFAULTS["alpha"],
+    iterations: Annotated[int, typer.Option(help="Rounds of lin-RFM.")] = DEFAULTS["iterations"],
+    power: Annotated[float, typer.Option(help="Power of the AGOP.")] = DEFAULTS["power"],
+    item_norm: Annotated[float, typer.Option(help="How far to even out the popularity of items, 0 to 1.")] = DEFAULTS[
+        "item_norm"
+    ],
+    user_norm: Annotated[float, typer.Option(help="How far to even out the activity of users, 0 to 1.")] = DEFAULTS[
+        "user_norm"
+    ],
+    seed: Annotated[int, typer.Option(help="Seed of the randomised eigenvectors.")] = 0,
+    checkpoint: Annotated[
+        bool, typer.Option(help="Keep each round beside the model, as .checkpoint, and go on from there after a kill.")
+    ] = True,
+    scheduler: SchedulerOption = None,
+    workers: WorkersOption = None,
+    users: UsersOption = None,
+    report: Annotated[
+        Path | None, typer.Option(help="On a cluster: where to write Dask's report, as .html.", show_default=False)
+    ] = None,
+) -> None:
+    """Fit a model to a table of interactions, and write both to one file; on a cluster, the users to a folder."""
+    if factors != "full" and not factors.isdecimal():
+        raise ParameterError(f"factors is {factors!r}; pass an integer of at least 1, or 'full'")
+    on_cluster = scheduler is not None or workers is not None
+    if not on_cluster and (users is not None or report is not None):
+        raise ParameterError("--users and --report are for a cluster; pass --scheduler or --workers, too")
+    check_target(model)
+    recommender = LinRFM(
+        None if factors == "full" else int(factors), regularization, alpha, iterations, power, item_norm, user_norm,
+        random_state=seed,
+    )  # fmt: skip
+    columns = {"user": user, "item": item, "value": value, "timestamp": timestamp}
+    reading: dict[str, Any] = {**columns, "duplicates": duplicates}
+    kept = model.with_name(f"{model.name}.checkpoint") if checkpoint else None
+    how: dict[str, Any] = {"show_progress": sys.stderr.isatty(), "checkpoint": kept}
+    if on_cluster:
+        begun = time.perf_counter()
+        with cluster(scheduler, workers) as client:
+            from rfm_recsys.distributed import fit as fit_on_cluster
+
+            folder = users_beside(model, users)
+            fitted = fit_on_cluster(interactions, client, recommender, users=folder, report=report, **reading, **how)
+        size, written = f"{len(fitted.item_ids):,} items", f"{model} and {folder}"
+    else:
+        with console().status(f"reading {interactions}"):
+            table = read_interactions(interactions, **reading)
+        begun = time.perf_counter()
+        fitted = TableModel.fit(table, recommender, **how)
+        size = f"{table.shape[0]:,} users, {table.shape[1]:,} items, {len(table.values):,} interactions"
+        written = str(model)
+    seconds = time.perf_counter() - begun
+    fitted.save(model)
+    if kept is not None:
+        kept.unlink(missing_ok=True)  # only now: what if the disk is full
+    say(f"{size}: fitted in {seconds:.1f} s, written to {written}")
