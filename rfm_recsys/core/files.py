@@ -1,8 +1,9 @@
-"""Files written whole, or not at all."""
+"""Files and folders written whole, or not at all."""
 
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,13 +43,44 @@ def replacing(target: str | os.PathLike[str]) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     try:
         yield partial
-        with partial.open("rb") as file:
+        with partial.open("r+b") as file:
             os.fsync(file.fileno())
         partial.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the new name, too
-        finally:
-            os.close(folder)
+        _keep_name(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _keep_name(path: Path) -> None:
+    """Have the new name of a file on the disk, too, where the system can be told to: Windows opens no folder."""
+    if hasattr(os, "O_DIRECTORY"):
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def check_folder(target: str | os.PathLike[str]) -> Path:
+    """Return the path of a folder to make; raises ParameterError or OSError at once where it cannot be made."""
+    path = Path(os.fspath(target)).absolute()
+    if path.is_dir() and not any(path.iterdir()):
+        check_target(path / "any")
+    elif path.exists():
+        raise ParameterError(f"{path} is there already, and not an empty folder; remove it, or pass another path")
+    else:
+        check_target(path)
+    return path
+
+
+@contextmanager
+def filling(path: Path) -> Iterator[Path]:
+    """Yield a folder to write to, which becomes ``path`` when all is in it, or never."""
+    partial = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a fit that was killed
+    partial.mkdir()
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

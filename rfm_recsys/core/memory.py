@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rfm_recsys.errors import (
-    InsufficientMemoryError,
-)
+import psutil
 
-CONTROL_GROUP = "/sys/fs/cgroup"
+from rfm_recsys.errors import InsufficientMemoryError
 
+CONTROL_GROUP = "/sys/fs/cgroup"  # of Linux; elsewhere there is no such folder, and no such limit
 FILES = ("active_file ", "inactive_file ")  # cached files, which count as used and are given up on demand
 
 
@@ -23,12 +22,12 @@ def check_memory(needed: int, work: str, remedy: str) -> None:
 
 def available_memory() -> int:
     """Return the bytes that this process can still take: what the machine has, within its control group's limit."""
-    sizes = [int(line.split()[1]) * 1024 for line in _lines("/proc/meminfo") if line.startswith("MemAvailable")]
+    available = int(psutil.virtual_memory().available)
     limit, used = _lines(f"{CONTROL_GROUP}/memory.max"), _lines(f"{CONTROL_GROUP}/memory.current")
     if limit and used and limit[0] != "max":
         cached = sum(int(line.split()[1]) for line in _lines(f"{CONTROL_GROUP}/memory.stat") if line.startswith(FILES))
-        sizes.append(int(limit[0]) - int(used[0]) + cached)
-    return min(sizes, default=2**63)
+        available = min(available, int(limit[0]) - int(used[0]) + cached)
+    return available
 
 
 def _lines(path: str) -> Sequence[str]:

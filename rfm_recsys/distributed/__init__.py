@@ -31,10 +31,11 @@ with extra("distributed"):
     from distributed.comm.core import CommClosedError
     from distributed.scheduler import KilledWorker
 
+from rfm_recsys.core.files import check_folder, check_target, filling
 from rfm_recsys.datasets.interactions import Duplicates, codes
 from rfm_recsys.distributed import tables
 from rfm_recsys.distributed.blocks import DistributedBlocks, Passes, work_of
-from rfm_recsys.distributed.output import check_folder, file_of, files_of, filling, recommend_block, write_users
+from rfm_recsys.distributed.output import file_of, files_of, recommend_block, write_users
 from rfm_recsys.distributed.plan import Sizes, check_worker_memory, deal_out, number_of_blocks, workers_of
 from rfm_recsys.errors import (
     DataError,

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,37 +15,12 @@ from scipy.sparse import csr_matrix
 
 from rfm_recsys.core import files
 from rfm_recsys.core.arrays import Floats
-from rfm_recsys.errors import DataError, ParameterError
+from rfm_recsys.errors import DataError
 from rfm_recsys.recommender.blocks import UserBlock
 from rfm_recsys.recommender.model import LinRFM
 from rfm_recsys.tables import TableModel, plain_ids
 
 ROWS = 2**17  # users of a row group
-
-
-def check_folder(target: str | os.PathLike[str]) -> Path:
-    """Return the path of a folder to make; raises ParameterError or OSError at once where it cannot be made."""
-    path = Path(os.fspath(target)).absolute()
-    if path.is_dir() and not any(path.iterdir()):
-        files.check_target(path / "any")
-    elif path.exists():
-        raise ParameterError(f"{path} is there already, and not an empty folder; remove it, or pass another path")
-    else:
-        files.check_target(path)
-    return path
-
-
-@contextmanager
-def filling(path: Path) -> Iterator[Path]:
-    """Yield a folder for the workers to write to, which becomes ``path`` when all is in it, or never."""
-    partial = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a fit that was killed
-    partial.mkdir()
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def file_of(folder: Path, block: int) -> Path:

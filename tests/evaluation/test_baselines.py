@@ -42,7 +42,7 @@ def test_ease_is_its_closed_form() -> None:
 def test_ease_that_does_not_fit_is_refused_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="leave out"):
         EASE().fit(csr_matrix(([1.0], ([0], [0])), shape=(1, 10_000_000)))
-    monkeypatch.setattr("rfm_recsys.validation.available_memory", lambda: 10_000)
+    monkeypatch.setattr("rfm_recsys.core.memory.available_memory", lambda: 10_000)
     with pytest.raises(InsufficientMemoryError, match="leave out"):
         EASE().fit(interactions(60, 40, 0.3, 0))
 

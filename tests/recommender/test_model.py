@@ -803,7 +803,7 @@ def test_a_solve_that_overflows_names_the_row_and_the_remedy(factors: int | None
 
 
 def test_the_full_form_is_refused_for_a_catalogue_that_memory_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rfm_recsys.validation.available_memory", lambda: 5 * 8 * 40**2 - 1)
+    monkeypatch.setattr("rfm_recsys.core.memory.available_memory", lambda: 5 * 8 * 40**2 - 1)
     with pytest.raises(InsufficientMemoryError, match=r"for 40 items .* pass factors=256"):
         fitted(interactions(), None)
     fitted(interactions()[:, :39], None)
