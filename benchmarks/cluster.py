@@ -34,13 +34,14 @@ from scipy.sparse import csr_matrix, load_npz
 from rfm_recsys import LinRFM
 from rfm_recsys.core import kernels
 from rfm_recsys.core.linalg import multiply
+from rfm_recsys.core.parameters import checked
 from rfm_recsys.core.runtime import threads
 from rfm_recsys.datasets import read_lightgcn, synthetic_movielens
-from rfm_recsys.distributed import fit, recommend_all, tables
+from rfm_recsys.distributed import fit, layout, recommend_all
 from rfm_recsys.distributed.blocks import Passes, conjugate_gradients
 from rfm_recsys.distributed.plan import Sizes, number_of_blocks, workers_of
 from rfm_recsys.evaluation import Fold, evaluate, mean_over_users
-from rfm_recsys.recommender.blocks import UserBlock
+from rfm_recsys.recommender.blocks import Settings, UserBlock
 from rfm_recsys.recommender.rounds import OVERSAMPLING, PASSES
 from rfm_recsys.tables import TableModel
 
@@ -307,7 +308,7 @@ def costs(arguments: argparse.Namespace) -> dict[str, float]:
     f, n_items = arguments.factors, 100_000
     b = f + OVERSAMPLING
     blocks = [spread(n_users, n_items, 3_000_000) for n_users in (15_000, 60_000, 240_000)]
-    settings, _ = LinRFM(f).checked_parameters()
+    settings = Settings.of(checked(LinRFM(f)))
     rng = np.random.default_rng(0)
     Q = (0.01 * rng.standard_normal((n_items, b))).astype(np.float32)
     F, scale = np.ascontiguousarray(Q[:, :f]), np.ones(n_items, dtype=np.float32)
@@ -351,12 +352,12 @@ def costs(arguments: argparse.Namespace) -> dict[str, float]:
         buffer = io.BytesIO()
         frame.to_parquet(buffer, index=False)
         roles = {"user": "user_id", "item": "item_id"}
-        reading = 2 * timed(lambda: pd.read_parquet(buffer)) + timed(lambda: tables._summary("", frame, roles))
+        reading = 2 * timed(lambda: pd.read_parquet(buffer)) + timed(lambda: layout._summary("", frame, roles))
         ids, block_of = pd.RangeIndex(n_items), np.arange(4096) // 128
-        reading += timed(lambda: tables._pieces("", frame, roles, ids, block_of))
+        reading += timed(lambda: layout._pieces("", frame, roles, ids, block_of))
         piece = frame.rename(columns={"user_id": "user", "item_id": "item"}).astype({"item": np.int32})
         dtype = np.dtype(np.float32)
-        reading += timed(lambda: tables._block([piece], [], ids, "last", 7.0, dtype))
+        reading += timed(lambda: layout._block([piece], [], ids, "last", 7.0, dtype))
         result["reading, of a row"] = reading / len(frame)
     with cluster(2) as client:
         passes = Passes(client, False)

@@ -15,7 +15,7 @@ from rfm_recsys.core.checks import check_integer, check_interactions, shown
 from rfm_recsys.core.extras import extra
 from rfm_recsys.datasets.interactions import Interactions, from_frame, positions, read_interactions, usual_columns
 from rfm_recsys.errors import DataError, ModelFileError, ParameterTypeError
-from rfm_recsys.recommender.model import LinRFM
+from rfm_recsys.recommender.model import LinRFM, content_of, model_of
 
 with extra("tables"):
     import pandas as pd
@@ -202,7 +202,7 @@ class TableModel:
 
     def save(self, fileobj_or_path: files.PathOrFile) -> None:
         """Write all of it to exactly the path given (npz, no pickle); whole, or not at all."""
-        parameters, arrays = self.model.to_arrays()
+        parameters, arrays = content_of(self.model)
         arrays |= {f"interactions_{part}": getattr(self.user_items, part) for part in CSR}
         for what, ids in (("user", self.user_ids), ("item", self.item_ids)):
             if _is_integer(ids):
@@ -220,7 +220,7 @@ class TableModel:
             parts = tuple(arrays.pop(f"interactions_{part}") for part in CSR)
             user_items = csr_matrix(parts, shape=(len(user_ids), len(item_ids)))
             user_items = check_interactions(user_items, np.dtype(np.float32))
-            model = LinRFM.from_arrays(parameters, arrays)
+            model = model_of(LinRFM, parameters, arrays)
             shape = model.user_factors.shape[0], model.item_factors.shape[0]
             if shape != user_items.shape:
                 raise ValueError(f"factors for {shape} and ids for {user_items.shape} users and items")

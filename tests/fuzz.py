@@ -510,7 +510,7 @@ PARAMETERS: dict[str, list[Any]] = {
 def shape_of(model: LinRFM) -> tuple[int, int]:
     """Return the numbers of users and items, as well as they can be told."""
     with suppress(Exception):
-        return model._require_fit()
+        return model._form().shape
     return 5, 5
 
 
@@ -567,7 +567,7 @@ def check_top(
 
 
 def check_fitted(model: LinRFM, shape: tuple[int, int]) -> None:
-    assert model._require_fit() == shape
+    assert model._form().shape == shape
     for factors in (model.user_factors, model.item_factors):
         assert factors.dtype == np.dtype(model.dtype)
         assert np.isfinite(factors.data if issparse(factors) else factors).all()
@@ -639,7 +639,7 @@ def partial_fit_users(draw: Draw, model: LinRFM) -> None:
         warnings.simplefilter("ignore")
         expected = model.recalculate_user(given, rows.given)
     size = max(n_users, int(given.max(initial=-1)) + 1)
-    assert model._require_fit() == (size, n_items)
+    assert model._form().shape == (size, n_items)
     last = {int(row): place for place, row in enumerate(given)}
     now, was = dense(model.user_factors), dense(before)
     for row in range(size):
@@ -654,7 +654,7 @@ def partial_fit_items(draw: Draw, model: LinRFM) -> None:
     if attempt(model, lambda: model.partial_fit_items(ids, rows.given), rows.given) is REFUSED:
         return
     given = listed(ids)
-    assert model._require_fit() == (n_users, max(n_items, int(given.max(initial=-1)) + 1))
+    assert model._form().shape == (n_users, max(n_items, int(given.max(initial=-1)) + 1))
     untouched = np.setdiff1d(np.arange(n_items), given)
     np.testing.assert_array_equal(model.item_factors[untouched], before[untouched])
     assert np.isfinite(model.item_factors[given]).all()
@@ -886,7 +886,7 @@ def load(draw: Draw, model: LinRFM) -> None:
 def pickled(draw: Draw, model: LinRFM) -> None:
     with suppress(TypeError, AttributeError, pickle.PicklingError):  # of a hostile attribute, that Python cannot pickle
         for twin in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
-            if attempt(model, model._require_fit) is not REFUSED:
+            if attempt(model, model._form) is not REFUSED:
                 same_bits(twin, model)
     COUNTS["answered"] += 1
 

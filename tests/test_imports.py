@@ -39,6 +39,7 @@ def imports_of(file: Path) -> Iterator[str]:
 
 def test_imports_run_down_the_layers() -> None:
     faces = {"LinRFM": "recommender", "LinRFMRatings": "ratings", "complete": "completion", "Completion": "completion"}
+    faces |= {"TableModel": "tables", "LinRFMRegressor": "regression"}
     for file in PACKAGE.rglob("*.py"):
         part = part_of(file)
         if part == "__init__":

@@ -278,3 +278,43 @@ def check_generator(random_state: Any) -> np.random.Generator:
     if isinstance(random_state, np.random.RandomState):
         return np.random.default_rng(random_state.randint(0, 2**32, size=4, dtype=np.uint32))
     return np.random.default_rng(0 if random_state is None else check_integer("random_state", random_state, 0))
+
+
+def check_row(matrix: Any, row: Any, columns: int, dtype: np.dtype[Any]) -> csr_matrix:
+    """Return a row of interactions, checked; the others are not looked at."""
+    if not (scipy.sparse.issparse(matrix) and matrix.format == "csr" and matrix.ndim == 2):
+        matrix = check_interactions(matrix, dtype, columns=columns)
+    index = check_id(row, matrix.shape[0], "user")
+    try:
+        start, stop = (int(end) for end in matrix.indptr[index : index + 2])
+        if not 0 <= start <= stop <= min(len(matrix.indices), len(matrix.data)):
+            raise ValueError(f"row {index} is {start}..{stop}")
+        parts = (matrix.data[start:stop], matrix.indices[start:stop], [0, stop - start])
+        one = csr_matrix(parts, shape=(1, matrix.shape[1]))
+    except Exception as error:  # whatever NumPy and SciPy say of parts that do not fit together
+        raise DataError(f"user_items is corrupt: {error}; rebuild it, e.g. from its COO triplets") from error
+    return check_interactions(one, dtype, columns=columns)
+
+
+def check_csr(user_items: Any) -> Any:
+    """Return what is a CSR matrix; raises ParameterError for anything else."""
+    if not (scipy.sparse.issparse(user_items) and user_items.format == "csr"):
+        raise ParameterError(
+            f"user_items is {type(user_items).__name__}; pass a CSR matrix with one row for each user, or "
+            "switch filter_already_liked_items and recalculate_user off"
+        )
+    return user_items
+
+
+def check_id(value: Any, bound: int, what: str) -> int:
+    """Return one id; raises as :func:`check_ids`, and ParameterTypeError for several."""
+    ids, single = check_ids(value, bound, what)
+    if not single:
+        raise ParameterTypeError(f"{what} is {shown(value)}; pass one integer")
+    return int(ids[0])
+
+
+def check_callback(callback: Any, arguments: str) -> None:
+    """Raise ParameterTypeError for what is neither None nor a function; the message says of which arguments."""
+    if callback is not None and not callable(callback):
+        raise ParameterTypeError(f"callback is {shown(callback)}; pass a function of {arguments}")

@@ -12,7 +12,7 @@ Its constructor, ``get_params``, ``set_params``, ``repr`` and the parameters in 
 from collections.abc import Callable
 from dataclasses import field, fields
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Parameters:
     """The base of the models: their parameters by name, as scikit-learn asks for them, and as JSON."""
 
     def __post_init__(self) -> None:
-        self._checked()
+        checked(self)
 
     def __repr__(self) -> str:
         parameters = ", ".join(f"{name}={shown(value)}" for name, value in self.get_params().items())
@@ -43,10 +43,6 @@ class Parameters:
     def _checks(cls) -> dict[str, Callable[[str, Any], Any]]:
         """Return the check of each parameter, by name, in the order of the constructor."""
         return {each.name: each.metadata["check"] for each in fields(cls) if "check" in each.metadata}  # type: ignore[arg-type]
-
-    def _checked(self) -> dict[str, Any]:
-        """Return the parameters as their checks return them; raises ParameterError or ParameterTypeError."""
-        return {name: check(name, getattr(self, name)) for name, check in self._checks().items()}
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name, as scikit-learn's ``clone`` asks for them; ``deep`` has no effect."""
@@ -63,14 +59,23 @@ class Parameters:
             setattr(self, name, value)
         return self
 
-    def _json(self) -> dict[str, Any]:
-        """Return the parameters as JSON values: a generator, which only the next fit would need, as None."""
-        return {name: _plain(getattr(self, name), value) for name, value in self._checked().items()}
 
-    @classmethod
-    def _from_json(cls, parameters: dict[str, Any]) -> Self:
-        """Return the unfitted model of which :meth:`_json` returned these."""
-        return cls(**{**parameters, "dtype": np.dtype(parameters["dtype"]).type})
+Model = TypeVar("Model", bound=Parameters)
+
+
+def checked(model: Parameters) -> dict[str, Any]:
+    """Return a model's parameters as their checks return them; raises ParameterError or ParameterTypeError."""
+    return {name: check(name, getattr(model, name)) for name, check in model._checks().items()}
+
+
+def to_json(model: Parameters) -> dict[str, Any]:
+    """Return a model's parameters as JSON values: a generator, which only the next fit would need, as None."""
+    return {name: _plain(getattr(model, name), value) for name, value in checked(model).items()}
+
+
+def from_json(kind: type[Model], parameters: dict[str, Any]) -> Model:
+    """Return the unfitted model of which :func:`to_json` returned these."""
+    return kind(**{**parameters, "dtype": np.dtype(parameters["dtype"]).type})
 
 
 def _plain(value: Any, checked: Any) -> Any:

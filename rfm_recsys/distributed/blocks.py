@@ -11,6 +11,7 @@ import hashlib
 import secrets
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +19,9 @@ import numpy as np
 from dask.delayed import Delayed, delayed
 from dask.sizeof import sizeof
 from distributed import Client, Future, get_worker, wait
+from distributed.client import ClosedClientError
+from distributed.comm.core import CommClosedError
+from distributed.scheduler import KilledWorker
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
@@ -26,7 +30,7 @@ from rfm_recsys.core.arrays import Floats, Ints
 from rfm_recsys.core.kernels import MOST_ITERATIONS, RESIDUAL
 from rfm_recsys.core.linalg import multiply
 from rfm_recsys.core.runtime import threads
-from rfm_recsys.errors import DataError
+from rfm_recsys.errors import DataError, InsufficientMemoryError
 from rfm_recsys.recommender.blocks import Settings, UserBlock, overflow
 from rfm_recsys.recommender.rounds import PASSES
 
@@ -258,6 +262,10 @@ class DistributedBlocks:
             raise overflow("item", lost)
         return V
 
+    def factors(self) -> tuple[Floats, Floats]:
+        """Return the factors of no users, whose own stay on the workers, and those of the items."""
+        return np.empty((0, self.F.shape[1]), dtype=self.dtype), self.F
+
     def losses(self) -> NDArray[np.float64]:
         """Return the objective after :meth:`solve` and its weight, summed over the blocks."""
         parts = self.passes.each("loss", 0, _losses, self.blocks, self.U, common=(self.F,))
@@ -325,12 +333,28 @@ def _dots(A: Floats, B: Floats) -> Floats:
     return dots
 
 
+@contextmanager
+def clear_errors(checkpoint: Any) -> Iterator[None]:
+    """Say what a cluster's failure means, and what to do."""
+    resume = "" if checkpoint is None else f"; the same call goes on from the last round, kept in {checkpoint}"
+    try:
+        yield
+    except KilledWorker as error:
+        raise InsufficientMemoryError(
+            f"workers were killed again and again over one task ({error}); it is a lack of memory as a rule: give them "
+            f"more, or pass more blocks{resume}"
+        ) from error
+    except (ClosedClientError, CommClosedError, CancelledError) as error:
+        raise ConnectionError(f"the connection to the scheduler is lost ({error}); start it again{resume}") from error
+
+
 # What runs on the workers. A task does not change what it is given: another may need it, or the same one again.
 
 
 def _with(block: UserBlock, **state: Any) -> UserBlock:
     view = copy.copy(block)
-    view.__dict__.update(state)
+    for name, value in state.items():
+        setattr(view, name, value)
     return view
 
 

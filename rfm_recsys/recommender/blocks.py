@@ -1,7 +1,7 @@
 """What the rounds need of the users: one block of their rows, in either form."""
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,20 @@ from rfm_recsys.core.linalg import gram, multiply, weighted_gram
 from rfm_recsys.errors import DataError
 
 LEAST_REGULARIZATION = 1e-6  # what 0 stands for: the prior of an item without weight needs some
-
 FULL_BLOCK = 1024  # users whose completed rows the full form holds at a time
+
+
+def confidences(user_items: csr_matrix, alpha: float) -> csr_matrix:
+    """Return the signed confidences ``alpha * value``; raises DataError where they are beyond the precision."""
+    with np.errstate(over="ignore"):
+        confidence = user_items.data * user_items.dtype.type(alpha)
+    lost = np.count_nonzero(confidence) < len(confidence)  # to zero, by rounding
+    if lost or not np.isfinite([confidence.min(initial=0), confidence.max(initial=0)]).all():
+        raise DataError(
+            f"alpha * value is beyond {user_items.dtype} for alpha={alpha} and values up to "
+            f"{np.abs(user_items.data).max():g}; scale alpha or the values, or use dtype=np.float64"
+        )
+    return csr_matrix((confidence, user_items.indices, user_items.indptr), shape=user_items.shape)
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,16 @@ class Settings:
     power: float
     item_norm: float
     user_norm: float
+    factors: int | None = None
+    iterations: int = 1
+    calculate_training_loss: bool = False
+    num_threads: int = 0
+    random_state: Any = None
+
+    @classmethod
+    def of(cls, parameters: dict[str, Any]) -> Self:
+        """Return the settings among the parameters of a model, as their checks return them."""
+        return cls(**{each.name: parameters[each.name] for each in fields(cls)})
 
     @property
     def penalty(self) -> float:
@@ -49,6 +71,9 @@ class Users(Protocol):
 
     def losses(self) -> NDArray[np.float64]:
         """Return the objective after a solve and the weight that it is of, shape (2,): sums over the users."""
+
+    def factors(self) -> tuple[Any, Any]:
+        """Return the factors of users and items after a round, as a model has them."""
 
     def state_shapes(self, factors: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the arrays of :meth:`state`."""
@@ -154,6 +179,10 @@ class UserBlock(_Block):
         del self.U, self.F
         return solve_users(*self.by_item, features)
 
+    def factors(self) -> tuple[Floats, Floats]:
+        """Return the factors of users and items after a round, as a model has them."""
+        return self.U, self.F
+
     def losses(self) -> NDArray[np.float64]:
         """Return the objective after :meth:`solve` and its weight: with ``S = F F^T``, prior and zeros are |u|^2."""
         residuals = np.empty_like(self.confidence)
@@ -225,6 +254,11 @@ class FullUserBlock(_Block):
             kernels.dense_product(np.ascontiguousarray(X.T), X, part)
             G += part
         return G
+
+    def factors(self) -> tuple[csr_matrix, Floats]:
+        """Return the factors of users and items after a round, as a model has them."""
+        assert self.S is not None
+        return csr_matrix((self.A, self.indices, self.indptr), shape=(self.n_users, self.n_items)), self.S
 
     def losses(self) -> NDArray[np.float64]:
         """Return the objective after :meth:`solve` and its weight: prior and zeros add up to ``a^T S_OO a``."""

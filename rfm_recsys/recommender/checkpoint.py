@@ -1,14 +1,35 @@
 """A checkpoint: the last finished round of a fit, in a file."""
 
+import hashlib
+import json
 import os
 import warnings
+from collections.abc import Iterable
+from typing import Any
 
 from rfm_recsys.core import modelfile
-from rfm_recsys.errors import (
-    ModelFileError,
-    parameter_warning,
-)
+from rfm_recsys.errors import ModelFileError, parameter_warning
 from rfm_recsys.recommender.blocks import Users
+
+# parameters that a round's bits do not depend on
+NO_EFFECT = ("iterations", "calculate_training_loss", "num_threads", "use_native", "use_cg", "use_gpu")
+
+
+def fingerprint(parameters: dict[str, Any], shape: tuple[int, int], parts: Iterable[bytes]) -> str:
+    """Return a digest of all that a round's bits depend on, but for the draws of a random generator.
+
+    Parameters
+    ----------
+    parameters : dict
+        Those of the model, as JSON values.
+    shape, parts
+        Of the confidences, and bytes that stand for them.
+    """
+    effective = {name: repr(value) for name, value in parameters.items() if name not in NO_EFFECT}
+    digest = hashlib.sha256(json.dumps([effective, shape], sort_keys=True).encode())
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
 
 
 class Checkpoint:

@@ -4,29 +4,111 @@ The loop sees the users only through a small interface to a block of their rows:
 over users, or a solve for each user alone. Symbols and equations are those of ``docs/algorithm.md``.
 """
 
-from collections.abc import Iterator
+import logging
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from rfm_recsys.core import kernels
 from rfm_recsys.core.arrays import Floats
+from rfm_recsys.core.checks import check_generator
 from rfm_recsys.core.linalg import gram, multiply, top_eigenpairs, weighted_gram
-from rfm_recsys.core.runtime import threads_in_use
+from rfm_recsys.core.memory import check_memory
+from rfm_recsys.core.progress import progress
+from rfm_recsys.core.runtime import threads, threads_in_use
 from rfm_recsys.errors import DataError
 from rfm_recsys.recommender.agop import feature_map, low_rank_factor, reweighting, smoother
-from rfm_recsys.recommender.blocks import FullUserBlock, LowRankUsers, Settings, Users
+from rfm_recsys.recommender.blocks import FullUserBlock, LowRankUsers, Settings, UserBlock, Users, confidences
+from rfm_recsys.recommender.checkpoint import Checkpoint
+
+log = logging.getLogger(__name__)
 
 # Columns of the block power iteration beyond those asked for, and products with G. Few on purpose: a block that leans
 # towards the leading eigenvectors ranks better than the exact ones, whose last few are noise (256 factors, two rounds,
 # 2 / 3 / 4 / 6 passes: N@20 on Gowalla's validation items .1137, .1147, .1147, .1135; N@100 on ML-1M's validation users
 # .4908, .4914, .4917, .4901). With 0, 8, 16 or 32 columns it is the same to the differences between seeds.
 OVERSAMPLING = 8
-
 LEAST_COLUMNS = 48  # so that a small catalogue has its exact eigenvectors
-
 PASSES = 3
+
+
+Callback = Callable[[int, float, float | None], Any]
+Fitted: TypeAlias = LowRankUsers | FullUserBlock  # users that rounds can run on, in either form
+
+
+def block_of_users(interactions: csr_matrix, settings: Settings) -> UserBlock | FullUserBlock:
+    """Return interactions as users to run rounds on; raises DataError, and InsufficientMemoryError before a fit's work.
+
+    Parameters
+    ----------
+    interactions : csr_matrix, shape (users, items), in canonical form
+    settings : Settings
+    """
+    confidence = confidences(interactions, settings.alpha)
+    (n_users, n_items), factors = confidence.shape, settings.factors
+    if factors is None:
+        remedy = "pass factors=256, which needs memory for items x factors only"
+        check_memory(full_memory(n_items), f"the full form for {n_items} items", remedy)
+        return FullUserBlock(confidence)
+    check_memory(
+        low_rank_memory((n_users, n_items), confidence.nnz, factors, confidence.dtype.itemsize),
+        f"a fit of {factors} factors to {n_users} users and {n_items} items",
+        "pass fewer factors, or leave out users and items without interactions",
+    )
+    return UserBlock(confidence)
+
+
+def run_rounds(
+    users: Fitted,
+    settings: Settings,
+    checkpoint: Checkpoint | None = None,
+    show_progress: bool = False,
+    callback: Callback | None = None,
+) -> None:
+    """Run the rounds that are left to do, and leave the factors in ``users``.
+
+    Parameters
+    ----------
+    users : UserBlock, FullUserBlock, or users on a cluster
+    settings : Settings
+    checkpoint : Checkpoint, optional
+        Where to go on from, and to keep each round.
+    show_progress, callback
+        As in :meth:`rfm_recsys.LinRFM.fit`.
+    """
+    generator = check_generator(settings.random_state)
+    factors, iterations = settings.factors or 0, settings.iterations
+    done = 0 if checkpoint is None else checkpoint.resume(users, factors, iterations)
+    with (
+        threads(settings.num_threads),
+        progress(show_progress, total=iterations, initial=done, desc="LinRFM", unit="round") as bar,
+    ):
+        todo = range(done, iterations)
+        rounds = (
+            full_rounds(users, settings, todo)
+            if isinstance(users, FullUserBlock)
+            else low_rank_rounds(users, settings, factors, todo, generator)
+        )
+        begun = time.perf_counter()
+        for iteration, _ in enumerate(rounds, done):
+            loss = None
+            if settings.calculate_training_loss:
+                objective, weight = users.losses()
+                loss = float(objective / weight)
+                log.info("round %d: loss %.6f", iteration, loss)
+            if checkpoint is not None:
+                checkpoint.keep(users, iteration + 1)
+            elapsed, begun = time.perf_counter() - begun, time.perf_counter()
+            if bar is not None:
+                if loss is not None:
+                    bar.set_postfix(loss=f"{loss:.6f}")
+                bar.update()
+            if callback is not None:
+                callback(iteration, elapsed, loss)
 
 
 def block_width(factors: int, shape: tuple[int, int]) -> int:

@@ -18,7 +18,7 @@ from rfm_recsys.cli import COMMANDS
 from rfm_recsys.cli.fit import fit
 from rfm_recsys.datasets import synthetic_movielens
 from rfm_recsys.evaluation import CANDIDATES
-from rfm_recsys.recommender import model as recommender_model
+from rfm_recsys.recommender import rounds as recommender_rounds
 from rfm_recsys.recommender.rounds import low_rank_rounds
 from rfm_recsys.tables import TableModel
 
@@ -241,7 +241,7 @@ def test_a_full_disk_costs_no_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(recommender_model, "low_rank_rounds", counted)
+    monkeypatch.setattr(recommender_rounds, "low_rank_rounds", counted)
     with monkeypatch.context() as while_full:
         while_full.setattr(TableModel, "save", full)
         with pytest.raises(OSError, match="No space"):

@@ -27,6 +27,7 @@ from scipy.sparse import csr_matrix, random_array
 from rfm_recsys import LinRFM
 from rfm_recsys.core import modelfile
 from rfm_recsys.errors import ModelFileError, ParameterError, ParameterTypeError, ParameterWarning
+from rfm_recsys.recommender.model import content_of
 
 SCALE = int(os.environ.get("RFM_FUZZ", "1"))
 KILLS = 10 if SCALE == 1 else 25 * SCALE
@@ -229,7 +230,7 @@ def sealed(path: Path) -> None:
 
 
 def header(**change: Any) -> Any:
-    parameters = LinRFM(8).to_arrays()[0]
+    parameters = content_of(LinRFM(8))[0]
     content = {"format": "rfm_recsys model", "version": modelfile.VERSION, "parameters": parameters}
     return np.array(json.dumps({**content, **change}))
 

@@ -26,12 +26,13 @@ from rfm_recsys import LinRFM
 from rfm_recsys.cli.app import app
 from rfm_recsys.core import kernels
 from rfm_recsys.core.arrays import Floats, csr_arrays
+from rfm_recsys.core.parameters import checked
 from rfm_recsys.core.runtime import threads
 from rfm_recsys.datasets import Interactions, synthetic_movielens
-from rfm_recsys.distributed import fit, plan, recommend_all, tables
+from rfm_recsys.distributed import fit, layout, plan, recommend_all
 from rfm_recsys.distributed.blocks import DistributedBlocks, Passes, conjugate_gradients
 from rfm_recsys.errors import DataError, InsufficientMemoryError, ParameterError, ParameterTypeError, ParameterWarning
-from rfm_recsys.recommender.blocks import UserBlock
+from rfm_recsys.recommender.blocks import Settings, UserBlock
 from rfm_recsys.tables import TableModel
 
 FACTORS = 16
@@ -167,7 +168,7 @@ def test_a_task_leaves_what_it_is_given_as_it_was(client: Client, matrix: csr_ma
     block = UserBlock(csr_matrix(matrix * np.float32(7)))
     passes = Passes(client, False)
     users = DistributedBlocks(passes, [client.submit(csr_matrix, matrix * np.float32(7))], 2)
-    settings, _ = LinRFM(FACTORS).checked_parameters()
+    settings = Settings.of(checked(LinRFM(FACTORS)))
     users.weigh(settings, 30.0)
     held = client.gather(users.blocks[0])
     names = sorted(vars(held))
@@ -206,7 +207,7 @@ def local(folder: Path) -> TableModel:
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "PART_ROWS", 5000)
+    monkeypatch.setattr(layout, "PART_ROWS", 5000)
 
 
 def test_a_folder_of_parquet_is_fitted_and_recommended_from(
@@ -261,10 +262,10 @@ def test_users_are_counted_from_the_least_of_their_hashes() -> None:
     users = pd.Series(np.arange(100_000) ** 2)
     roles = {"user": "user", "item": "item"}
     found = [
-        tables._summary("", pd.DataFrame({"user": part, "item": 1}), roles) for part in (users[::2], users[::3], users)
+        layout._summary("", pd.DataFrame({"user": part, "item": 1}), roles) for part in (users[::2], users[::3], users)
     ]
-    assert abs(tables._together(found).n_users / 100_000 - 1) < 0.1
-    assert tables._together([tables._summary("", pd.DataFrame({"user": users[:70], "item": 1}), roles)]).n_users == 70
+    assert abs(layout._together(found).n_users / 100_000 - 1) < 0.1
+    assert layout._together([layout._summary("", pd.DataFrame({"user": users[:70], "item": 1}), roles)]).n_users == 70
 
 
 # --- blocks ---

@@ -1,4 +1,4 @@
-"""What a fit on a cluster leaves on disk: folders of Parquet files, one for each block; whole, or not there."""
+"""Users on disk, one Parquet file a block: written by a fit on a cluster, read to recommend to all of them."""
 
 import errno
 import os
@@ -10,11 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from distributed import Client
 from pyarrow import parquet
 from scipy.sparse import csr_matrix
 
 from rfm_recsys.core import files
 from rfm_recsys.core.arrays import Floats
+from rfm_recsys.core.checks import check_flag, check_integer
+from rfm_recsys.core.files import check_folder, filling
+from rfm_recsys.distributed.blocks import Passes, clear_errors
+from rfm_recsys.distributed.plan import workers_of
 from rfm_recsys.errors import DataError
 from rfm_recsys.recommender.blocks import UserBlock
 from rfm_recsys.recommender.model import LinRFM
@@ -117,3 +122,48 @@ def files_of(folder: str | os.PathLike[str]) -> Sequence[Path]:
     if not files:
         raise DataError(f"{path} has no files of users; pass the folder that fit(users=...) has written")
     return files
+
+
+def recommend_all(
+    table: TableModel,
+    users: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    client: Client,
+    N: int = 10,
+    filter_already_liked_items: bool = True,
+    show_progress: bool = True,
+) -> None:
+    """Write the best items of all users of a fit to Parquet files, one a block, in a folder that is whole or not there.
+
+    A worker holds one block at a time: user_id, item_id, rank (from 1) and score, as :meth:`TableModel.recommend_all`.
+
+    Parameters
+    ----------
+    table : TableModel
+        What :func:`fit` returned.
+    users : path
+        The folder that it wrote.
+    output : path
+        Folder to make. All workers have to see both.
+    client, N, filter_already_liked_items, show_progress
+        As in :func:`fit` and :meth:`TableModel.recommend`.
+
+    Raises
+    ------
+    DataError
+        ``users`` does not hold the users of this model.
+    OSError
+        A file cannot be written.
+    """
+    files, folder = files_of(users), check_folder(output)
+    check_integer("N", N, 0)
+    filter_already_liked_items = check_flag("filter_already_liked_items", filter_already_liked_items)
+    show_progress = check_flag("show_progress", show_progress)
+    workers_of(client)
+    passes = Passes(client, show_progress)
+    options = {"N": N, "filter_already_liked_items": filter_already_liked_items}
+    common = (table.model.item_factors, table.item_ids, table.model.get_params(), options)
+    with clear_errors(None), passes.reporting(), filling(folder) as partial:
+        passes.expect(1)
+        paths = [file_of(partial, block) for block in range(len(files))]
+        client.gather(passes.each("recommend", 1, recommend_block, files, paths, common=common))

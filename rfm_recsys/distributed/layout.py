@@ -25,7 +25,7 @@ from rfm_recsys.datasets.interactions import Duplicates, check_columns, from_fra
 from rfm_recsys.distributed.blocks import Passes
 from rfm_recsys.distributed.plan import BUCKETS
 from rfm_recsys.errors import DataError
-from rfm_recsys.recommender.model import confidences
+from rfm_recsys.recommender.blocks import confidences
 
 PART_ROWS = 2**21  # of row groups that are read together
 TOGETHER = 16  # summaries of parts that are put together at a time

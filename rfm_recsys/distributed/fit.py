@@ -1,0 +1,218 @@
+"""The fit on a cluster: interactions into blocks of users, the rounds, and the users to files."""
+
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from dask import is_dask_collection
+from dask.delayed import Delayed
+from distributed import Client, Future, performance_report
+from scipy.sparse import csr_matrix, issparse
+
+from rfm_recsys.core.checks import check_callback, check_flag, check_integer, check_interactions, shown
+from rfm_recsys.core.files import check_folder, check_target, filling
+from rfm_recsys.core.parameters import checked, to_json
+from rfm_recsys.datasets.interactions import Duplicates, codes
+from rfm_recsys.distributed import layout
+from rfm_recsys.distributed.blocks import DistributedBlocks, Passes, clear_errors, work_of
+from rfm_recsys.distributed.plan import Sizes, check_worker_memory, deal_out, number_of_blocks, workers_of
+from rfm_recsys.distributed.users import file_of, write_users
+from rfm_recsys.errors import (
+    DataError,
+    NotSupportedError,
+    ParameterError,
+    ParameterTypeError,
+    RfmRecsysError,
+)
+from rfm_recsys.recommender.blocks import Settings, confidences
+from rfm_recsys.recommender.checkpoint import Checkpoint, fingerprint
+from rfm_recsys.recommender.model import LinRFM
+from rfm_recsys.recommender.rounds import Callback, run_rounds
+from rfm_recsys.tables import TableModel, plain_ids
+
+READING, WRITING = 4.0, 2.0  # of a table, and of users, in products of all interactions with a matrix
+
+
+def fit(
+    interactions: Any,
+    client: Client,
+    model: LinRFM | None = None,
+    *,
+    users: str | os.PathLike[str] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    show_progress: bool = True,
+    callback: Callback | None = None,
+    blocks: int | None = None,
+    report: str | os.PathLike[str] | None = None,
+    user: str | None = None,
+    item: str | None = None,
+    value: str | None = None,
+    timestamp: str | None = None,
+    duplicates: Duplicates = "last",
+) -> TableModel:
+    """Fit a model on a cluster to interactions of which no machine holds more than its share.
+
+    The rounds are those of :meth:`LinRFM.fit`, and so are the factors, to rounding. They do not depend on the number of
+    workers, nor on what becomes of them during the fit. A worker is best a process of one thread.
+
+    Parameters
+    ----------
+    interactions : path, Dask DataFrame, or sequence of CSR matrices
+        A Parquet file or a folder of them, also where fsspec reaches (``s3://...``); each (user, item) pair in it once,
+        or as ``duplicates`` says. Or rows of one matrix of users x items, as matrices or as Dask's Delayed or Future of
+        them: as they are, they pass through this process, and a lost worker is given them again.
+    client : distributed.Client
+    model : LinRFM, optional
+        The model to fit, in the low-rank form; by default ``LinRFM()``.
+    users : path, optional
+        Folder to make for the users, one Parquet file a block: ``user_id``, ``factors``, and ``items``, the numbers of
+        the user's items. All workers have to see it. Without it the users' factors are not kept.
+    checkpoint, show_progress, callback
+        As in :meth:`LinRFM.fit`; the checkpoint is on the client's machine, and goes with the same blocks only.
+    blocks : int, optional
+        Number of blocks of users in which a table is laid out, by default as many as hold 64 MiB each, and at least 8.
+    report : path, optional
+        HTML file for Dask's performance report.
+    user, item, value, timestamp, duplicates
+        As in :func:`~rfm_recsys.datasets.read_interactions`, for a table.
+
+    Returns
+    -------
+    TableModel
+        Without users: ``model.user_factors`` has no rows. Items are as ever (``similar``, ``save``), and so is folding
+        users in, by ``model.recommend(..., recalculate_user=True)``.
+
+    Raises
+    ------
+    DataError
+        What a table or a matrix is refused for, with the file or partition.
+    InsufficientMemoryError
+        A worker has less memory than its share takes, by a formula, before the work; or workers were killed again and
+        again over one task, which is what a lack of memory does.
+    ParameterError, ParameterTypeError, NotSupportedError
+        A parameter out of bounds, a cluster without workers, the full form.
+    OSError
+        The users, the checkpoint or the report cannot be written.
+    """
+    model = LinRFM() if model is None else model
+    if not isinstance(model, LinRFM):
+        raise ParameterTypeError(f"model is {shown(model)}; pass a LinRFM, as LinRFM(factors=64)")
+    if not isinstance(client, Client):
+        raise ParameterTypeError(f"client is {shown(client)}; pass a distributed.Client")
+    settings, dtype = Settings.of(checked(model)), np.dtype(model.dtype)
+    if model.factors is None:
+        raise NotSupportedError("the full form is for one machine; pass LinRFM(factors=256)")
+    if duplicates not in ("last", "sum", "error"):
+        raise ParameterError(f"duplicates is {duplicates!r}; pass 'last', 'sum' or 'error'")
+    show_progress = check_flag("show_progress", show_progress)
+    check_callback(callback, "iteration, elapsed and loss")
+    if blocks is not None:
+        check_integer("blocks", blocks, 1)
+    folder = None if users is None else check_folder(users)
+    for path in (checkpoint, report):
+        if path is not None:
+            check_target(path)
+    passes = Passes(client, show_progress)
+    reporting = nullcontext() if report is None else performance_report(filename=os.fspath(report))
+    with clear_errors(checkpoint), client.as_current(), reporting, passes.reporting():
+        item_ids: pd.Index[Any] | None
+        passes.expect(READING + 1 + work_of(model.iterations, 0) + (folder is not None) * WRITING)
+        if isinstance(interactions, str | os.PathLike) or _is_frame(interactions):
+            named = {"user": user, "item": item, "value": value, "timestamp": timestamp}
+            item_ids, laid = _laid_table(passes, interactions, named, model, blocks, duplicates)
+        else:
+            item_ids, laid = _laid_matrices(passes, interactions, settings.alpha, dtype, model.factors)
+        ids = passes.each("user ids", 0, itemgetter(0), laid)
+        fitted = DistributedBlocks(passes, passes.each("confidences", 0, itemgetter(1), laid), model.iterations)
+        if item_ids is None:
+            item_ids = pd.RangeIndex(fitted.n_items)
+            ids = passes.each("user ids", 0, pd.RangeIndex, *fitted.row_numbers())
+        del laid
+        kept = None
+        if checkpoint is not None:
+            shape = fitted.n_users, fitted.n_items
+            digests = (fact["digest"] for fact in fitted.facts)
+            kept = Checkpoint(checkpoint, fingerprint(to_json(model), shape, digests))
+        run_rounds(fitted, settings, kept, False, callback)
+        if folder is not None:
+            passes.stage = ""
+            passes.expect(WRITING)
+            with filling(folder) as partial:
+                paths = [file_of(partial, block) for block in range(len(ids))]
+                client.gather(passes.each("write users", WRITING, write_users, ids, fitted.blocks, fitted.U, paths))
+    model.user_factors, model.item_factors = fitted.factors()
+    return TableModel(model, csr_matrix((0, fitted.n_items), dtype=dtype), pd.RangeIndex(0), item_ids)
+
+
+def _laid_table(
+    passes: Passes,
+    interactions: Any,
+    named: dict[str, str | None],
+    model: LinRFM,
+    blocks: int | None,
+    duplicates: Duplicates,
+) -> tuple["pd.Index[Any]", list[Future]]:
+    """Return the ids of the items, and the blocks that a table is laid out in."""
+    client = passes.client
+    settings, dtype = Settings.of(checked(model)), np.dtype(model.dtype)
+    workers_of(client)
+    if _is_frame(interactions):
+        table = layout.frame_table(interactions, named)
+    else:
+        table = layout.parquet_table(client, interactions, named)
+    summary = layout.summarize(passes, table, READING / 4)
+    item_ids = plain_ids(codes(summary.items)[1], "item")
+    entries = int(summary.buckets.sum())
+    if entries == 0:
+        raise DataError("the table has no rows; pass at least one interaction")
+    row_bytes = summary.user_bytes / entries + 4 + 8 * len(table.roles.keys() & {"value", "timestamp"})
+    sizes = Sizes(summary.n_users, len(item_ids), entries, int(model.factors or 0), dtype.itemsize, row_bytes)
+    block_of = deal_out(summary.buckets, sizes, number_of_blocks(sizes, blocks))
+    n_blocks = int(block_of.max()) + 1
+    check_worker_memory(client, sizes, n_blocks)
+    work = 3 * READING / 4
+    laid = layout.lay_out(passes, table, item_ids, block_of, duplicates, settings.alpha, dtype, work)
+    return item_ids, laid
+
+
+def _is_frame(interactions: Any) -> bool:
+    """Whether it is a Dask DataFrame; to look does not import what is not in use."""
+    return is_dask_collection(interactions) and hasattr(interactions, "columns")
+
+
+def _laid_matrices(
+    passes: Passes, matrices: Any, alpha: float, dtype: np.dtype[Any], factors: int
+) -> tuple[None, list[Future]]:
+    """Return blocks of the matrices that are given, users without ids."""
+    given = list(matrices) if isinstance(matrices, Sequence) else []
+    if not given or not all(issparse(part) or isinstance(part, Delayed | Future) for part in given):
+        raise ParameterTypeError(
+            f"interactions is {shown(matrices)}; pass the path of Parquet files, a Dask DataFrame, or a list of CSR "
+            "matrices"
+        )
+    here = [part for part in given if issparse(part)]
+    if here:
+        users, entries = sum(part.shape[0] for part in here), sum(part.nnz for part in here)
+        sizes = Sizes(users, here[0].shape[1], entries, factors, dtype.itemsize)
+        check_worker_memory(passes.client, sizes, len(here))
+    futures = [
+        passes.sent("interactions", part)
+        if issparse(part)
+        else passes.client.compute(part)
+        if isinstance(part, Delayed)
+        else part
+        for part in given
+    ]
+    return None, passes.each("check", 0, _given, futures, range(len(futures)), common=(alpha, dtype))
+
+
+def _given(matrix: csr_matrix, block: int, alpha: float, dtype: np.dtype[Any]) -> layout.Block:
+    try:
+        checked = check_interactions(matrix, dtype)
+        return pd.RangeIndex(checked.shape[0]), confidences(checked, alpha)
+    except RfmRecsysError as error:
+        raise type(error)(f"block {block} of the interactions: {error}") from error

@@ -1,0 +1,309 @@
+"""The two forms of a fitted LinRFM behind one interface: low-rank factors, and the full form.
+
+Equations are those of ``docs/algorithm.md``. A form holds no more than the two arrays that a user sees, and may set.
+"""
+
+# ruff: noqa: D102  (Form says what each method does; a form, only where it does it in a way of its own)
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, vstack
+
+from rfm_recsys.core.arrays import Floats, csr_arrays
+from rfm_recsys.core.checks import check_parts
+from rfm_recsys.core.linalg import gram, multiply
+from rfm_recsys.core.memory import check_memory
+from rfm_recsys.errors import NotFittedError, NotSupportedError, ParameterError, ParameterTypeError
+from rfm_recsys.recommender.agop import feature_map
+from rfm_recsys.recommender.blocks import Settings, solve_users, solve_users_full
+from rfm_recsys.recommender.ranking import TopList, row_norms, sparse_row_norms, top_dense, top_sparse
+
+LOW_RANK_INSTEAD = "fit with factors=256 instead of None"
+
+
+class Form(ABC):
+    """Fitted factors: what a model needs of them to answer.
+
+    ``users`` are the factors of all users, ``items`` those of all items, shape (items, columns). ``shape`` is that of
+    the interactions, users x items.
+    """
+
+    users: Any
+    items: Floats
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The numbers of users and items."""
+        return self.users.shape[0], len(self.items)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of both arrays."""
+        return np.dtype(self.items.dtype)
+
+    @abstractmethod
+    def users_at(self, ids: NDArray[np.intp]) -> Any:
+        """Return the factors of some users."""
+
+    @abstractmethod
+    def user_norms(self) -> Floats:
+        """Return the lengths of all users' factors, 1e-10 for 0."""
+
+    @abstractmethod
+    def fold_in(self, confidence: csr_matrix) -> Any:
+        """Return the factors of users by their rows of signed confidences; raises DataError where a solve overflows."""
+
+    @abstractmethod
+    def single(self, factors: Any) -> Any:
+        """Return the factors of the only user, 1-D."""
+
+    @abstractmethod
+    def fold_in_items(self, confidence: csr_matrix, settings: Settings) -> Floats:
+        """Return factors for items, whose users' signed confidences are the rows; raises DataError."""
+
+    @abstractmethod
+    def with_users(self, ids: NDArray[np.intp], factors: Any) -> Any:
+        """Return the factors of all users with new ones for some, longer where an id is beyond."""
+
+    @abstractmethod
+    def items_at(self, ids: NDArray[np.intp]) -> Floats:
+        """Return what :meth:`best` takes as ``items`` for some of them."""
+
+    @abstractmethod
+    def best(self, users: Any, items: Floats, listed: csr_matrix | None, filtered: NDArray[np.intp], N: int) -> TopList:
+        """Return the best N items for each user, and their scores; see :func:`kernels.top_k`."""
+
+    @abstractmethod
+    def nearest_users(self, ids: NDArray[np.intp], candidates: Any, filtered: NDArray[np.intp], N: int) -> TopList:
+        """Return the N users of the most similar factors, by cosine, among the candidates (None: all)."""
+
+    @abstractmethod
+    def system(self, liked: NDArray[np.intp], c: Floats) -> Floats:
+        """Return the matrix of a user's system of equations, float64, for the confidences c of the items ``liked``."""
+
+    @abstractmethod
+    def shares(self, item: int, liked: NDArray[np.intp], c: Floats, factorised: Any) -> Floats:
+        """Return how much each of the items ``liked`` adds to the score of ``item``, by the factorised system."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that a file holds, by name."""
+
+
+class LowRank(Form):
+    """Factors of users and items: a score is the inner product of the two."""
+
+    users: Floats
+
+    def __init__(self, users: Floats, items: Floats) -> None:
+        self.users, self.items = users, items
+
+    def users_at(self, ids: NDArray[np.intp]) -> Floats:
+        return self.users[ids]
+
+    def user_norms(self) -> Floats:
+        return row_norms(self.users)
+
+    def fold_in(self, confidence: csr_matrix) -> Floats:
+        return solve_users(*csr_arrays(confidence), np.require(self.items, None, ["C", "W"]))
+
+    def single(self, factors: Floats) -> Any:
+        return factors[0]
+
+    def fold_in_items(self, confidence: csr_matrix, settings: Settings) -> Floats:
+        """Solve the items as a round does, for the users' features ``R = U T``; return T times the solution."""
+        U, F = (np.require(factors, None, ["C", "W"]) for factors in (self.users, self.items))
+        users_gram, n_active = gram(U, U), int(np.count_nonzero(U.any(axis=1)))
+        T, _ = feature_map(users_gram, users_gram, gram(F, F), n_active, settings.power, settings.penalty)
+        return multiply(solve_users(*csr_arrays(confidence), multiply(U, T)), T.T)
+
+    def with_users(self, ids: NDArray[np.intp], factors: Floats) -> Floats:
+        return with_rows(self.users, ids, factors, "user")
+
+    def items_at(self, ids: NDArray[np.intp]) -> Floats:
+        return self.items[ids]
+
+    def best(
+        self, users: Floats, items: Floats, listed: csr_matrix | None, filtered: NDArray[np.intp], N: int
+    ) -> TopList:
+        return top_dense(users, items, listed, filtered, N)
+
+    def nearest_users(self, ids: NDArray[np.intp], candidates: Any, filtered: NDArray[np.intp], N: int) -> TopList:
+        unit = self.users / self.user_norms()[:, None]
+        return top_dense(unit[ids], unit if candidates is None else unit[candidates], None, filtered, N)
+
+    def system(self, liked: NDArray[np.intp], c: Floats) -> Floats:
+        """Return ``I + F_O^T diag(c - 1) F_O``, shape (factors, factors)."""
+        F = self.items[liked].astype(np.float64)
+        return np.eye(F.shape[1]) + F.T @ ((np.abs(c) - 1)[:, None] * F)
+
+    def shares(self, item: int, liked: NDArray[np.intp], c: Floats, factorised: Any) -> Floats:
+        """Return ``c_j F_i . A^-1 F_j``."""
+        F, f = self.items[liked].astype(np.float64), self.items[item].astype(np.float64)
+        return np.asarray(c * (F @ scipy.linalg.lu_solve(factorised, f)))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {"item_factors": self.items, "user_factors": self.users}
+
+
+class Full(Form):
+    """The full form: the factors of items are S itself, those of a user its dual coefficients, sparse like the data.
+
+    ``users`` is a csr_matrix of users x items, ``items`` is symmetric, items x items.
+    """
+
+    def __init__(self, users: csr_matrix, items: Floats) -> None:
+        _check_csr(users)
+        self.users, self.items = users, items
+
+    def users_at(self, ids: NDArray[np.intp]) -> csr_matrix:
+        """Return the factors of some users; raises ParameterError where theirs are corrupt."""
+        users = self.users
+        starts, stops = users.indptr[ids], users.indptr[ids + 1]
+        if not ((starts >= 0) & (starts <= stops) & (stops <= len(users.indices))).all():
+            raise _corrupt("indptr points beyond the indices")
+        return _sound(users[ids])
+
+    def user_norms(self) -> Floats:
+        return sparse_row_norms(_sound(self.users))
+
+    def fold_in(self, confidence: csr_matrix) -> csr_matrix:
+        indptr, indices, values = csr_arrays(confidence)
+        coefficients, _ = solve_users_full(indptr, indices, values, np.require(self.items, None, ["C", "W"]))
+        return csr_matrix((coefficients, indices, indptr), shape=confidence.shape)
+
+    def single(self, factors: csr_matrix) -> Any:
+        return factors.toarray()[0]
+
+    def fold_in_items(self, confidence: csr_matrix, settings: Settings) -> Floats:
+        """Raise NotSupportedError: an item is more than factors."""
+        raise NotSupportedError(f"the full form has no factors of items to fold in; {LOW_RANK_INSTEAD}")
+
+    def with_users(self, ids: NDArray[np.intp], factors: csr_matrix) -> csr_matrix:
+        n_users, n_items = self.users.shape
+        size = max(n_users, int(ids.max(initial=-1)) + 1)
+        check_memory(64 * size, f"users up to {size - 1}", f"number new users from {n_users} on")
+        stored = _sound(self.users).copy()
+        stored.resize(size, n_items)
+        rows = np.arange(size)
+        rows[ids] = size + np.arange(len(ids))
+        return csr_matrix(vstack([stored, factors], format="csr")[rows])
+
+    def items_at(self, ids: NDArray[np.intp]) -> Floats:
+        return self.items[:, ids]
+
+    def best(
+        self, users: csr_matrix, items: Floats, listed: csr_matrix | None, filtered: NDArray[np.intp], N: int
+    ) -> TopList:
+        return top_sparse(users, items, listed, filtered, N)
+
+    def nearest_users(self, ids: NDArray[np.intp], candidates: Any, filtered: NDArray[np.intp], N: int) -> TopList:
+        users = _sound(self.users)
+        scale = np.repeat(1 / sparse_row_norms(users), np.diff(users.indptr))
+        unit = csr_matrix((users.data * scale, users.indices, users.indptr), shape=users.shape)
+        rows = unit if candidates is None else unit[candidates]
+        needed = rows.shape[0] * rows.shape[1] * rows.dtype.itemsize
+        check_memory(needed, f"the cosines with {rows.shape[0]} users", "pass those to choose from as users")
+        return top_sparse(unit[ids], rows.T.toarray(), None, filtered, N)
+
+    def system(self, liked: NDArray[np.intp], c: Floats) -> Floats:
+        """Return ``I + diag(c - 1) S_OO``, shape (liked, liked)."""
+        S = self.items[np.ix_(liked, liked)].astype(np.float64)
+        return np.eye(len(c)) + (np.abs(c) - 1)[:, None] * S
+
+    def shares(self, item: int, liked: NDArray[np.intp], c: Floats, factorised: Any) -> Floats:
+        """Return ``c_j (A^-T S_O,i)_j``."""
+        f = self.items[item, liked].astype(np.float64)
+        return np.asarray(c * scipy.linalg.lu_solve(factorised, f, trans=1))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        users = _sound(self.users)
+        return {
+            "item_factors": self.items,
+            **{f"user_{part}": getattr(users, part) for part in ("data", "indices", "indptr")},
+        }
+
+
+def form_of(user_factors: Any, item_factors: Any) -> Form:
+    """Return the form that two arrays are of, fitted or set by hand.
+
+    Raises
+    ------
+    NotFittedError
+        There are no factors.
+    ParameterError, ParameterTypeError
+        They do not fit together.
+    """
+    U, F = user_factors, item_factors
+    if F is None or U is None:
+        raise NotFittedError("this LinRFM has no factors yet; call fit(user_items) first")
+    full = isinstance(U, csr_matrix)
+    for name, factors in (("user_factors", U), ("item_factors", F)):
+        if not (type(factors) in (np.ndarray, np.memmap) or (factors is U and full)):
+            raise ParameterTypeError(f"{name} are a {type(factors).__name__}; set both to NumPy arrays")
+    form = Full(U, F) if full else LowRank(U, F)
+    if F.ndim != 2 or U.ndim != 2 or F.shape[1] != U.shape[1] or F.shape[1] == 0:
+        raise ParameterError(
+            f"user_factors have the shape {U.shape} and item_factors {F.shape}; set both to 2-D arrays with the "
+            "same number of columns"
+        )
+    if full and len(F) != F.shape[1]:
+        raise ParameterError(
+            f"user_factors are a CSR matrix, as in the full form, and item_factors have the shape {F.shape}; set "
+            "both to arrays, or item_factors to items x items"
+        )
+    if not F.dtype == U.dtype or F.dtype not in (np.float32, np.float64):
+        raise ParameterError(
+            f"user_factors hold {U.dtype} and item_factors {F.dtype}; set both to float32, or both to float64"
+        )
+    return form
+
+
+def form_from(arrays: dict[str, NDArray[Any]]) -> Form:
+    """Return the form of which :meth:`Form.arrays` returned these; raises as :func:`form_of`, or KeyError."""
+    items = arrays["item_factors"]
+    if "user_factors" in arrays:
+        return form_of(arrays["user_factors"], items)
+    data, indices, indptr = (arrays[f"user_{part}"] for part in ("data", "indices", "indptr"))
+    form = form_of(csr_matrix((data, indices, indptr), shape=(len(indptr) - 1, len(items))), items)
+    _sound(form.users)
+    return form
+
+
+def with_rows(factors: Floats, ids: NDArray[np.intp], rows: Floats, what: str) -> Floats:
+    """Return a copy of factors with new rows, longer where an id is beyond; raises InsufficientMemoryError."""
+    size = max(len(factors), int(ids.max(initial=-1)) + 1)
+    needed = size * factors.shape[1] * factors.itemsize
+    check_memory(needed, f"factors for {what}s up to {size - 1}", f"number new {what}s from {len(factors)} on")
+    stored = np.zeros((size, factors.shape[1]), dtype=factors.dtype)
+    stored[: len(factors)] = factors
+    stored[ids] = rows
+    return stored
+
+
+def _check_csr(users: csr_matrix) -> None:
+    """Raise ParameterError where the parts of a CSR matrix are none; what they hold is checked where it is used."""
+    parts = (users.data, users.indices, users.indptr)
+    if not all(isinstance(part, np.ndarray) and part.ndim == 1 for part in parts):
+        raise _corrupt("its parts are no 1-D arrays")
+    if users.indices.dtype.kind + users.indptr.dtype.kind != "ii":
+        raise _corrupt(f"its indices are {users.indices.dtype} and its indptr {users.indptr.dtype}")
+    if len(users.indptr) != users.shape[0] + 1 or len(users.indices) != len(users.data):
+        raise _corrupt("its parts differ in length")
+
+
+def _sound(users: csr_matrix) -> csr_matrix:
+    """Return the factors of users; raises ParameterError where they are corrupt."""
+    try:
+        check_parts(users.indptr, users.indices, len(users.data), users.shape)
+    except ValueError as error:
+        raise _corrupt(str(error)) from error
+    return users
+
+
+def _corrupt(reason: str) -> ParameterError:
+    return ParameterError(f"user_factors are a corrupt CSR matrix ({reason}); fit again, or set both factors to arrays")
