@@ -1,5 +1,7 @@
 """A fitted LinRFM for tables: recommendations, similar items and explanations in the ids of the caller."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass
 from os import PathLike
@@ -14,7 +16,7 @@ from rfm_recsys.core import files, modelfile
 from rfm_recsys.core.checks import check_integer, check_interactions, shown
 from rfm_recsys.core.extras import extra
 from rfm_recsys.datasets.interactions import Interactions, from_frame, positions, read_interactions, usual_columns
-from rfm_recsys.errors import DataError, ModelFileError, ParameterTypeError
+from rfm_recsys.errors import DataError, ModelFileError, ParameterTypeError, warn_renamed
 from rfm_recsys.recommender.model import LinRFM, content_of, model_of
 
 with extra("tables"):
@@ -25,7 +27,7 @@ ROWS = 2**17  # of recommendations at once, which bounds the memory of recommend
 CSR = ("data", "indices", "indptr")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TableModel:
     """A fitted LinRFM with the ids of the table that it was fitted to, and the table's interactions.
 
@@ -40,18 +42,23 @@ class TableModel:
 
     model: LinRFM
     user_items: csr_matrix
-    user_ids: "pd.Index[Any]"
-    item_ids: "pd.Index[Any]"
+    user_ids: pd.Index[Any]
+    item_ids: pd.Index[Any]
+
+    def __repr__(self) -> str:
+        n_users, n_items = self.user_items.shape
+        sizes = f"{n_users:,} users, {n_items:,} items, {self.user_items.nnz:,} interactions"
+        return f"TableModel({self.model!r}, {sizes})"
 
     @classmethod
-    def fit(
+    def from_table(
         cls,
         interactions: Interactions | pd.DataFrame | str | PathLike[str],
         model: LinRFM | None = None,
         show_progress: bool = True,
         checkpoint: str | PathLike[str] | None = None,
     ) -> Self:
-        """Fit a model to a table.
+        """Return a model that is fitted to a table.
 
         Parameters
         ----------
@@ -86,6 +93,12 @@ class TableModel:
         user_items = interactions.to_csr()
         model.fit(user_items, show_progress, checkpoint=checkpoint)
         return cls(model, user_items, user_ids, item_ids)
+
+    @classmethod
+    def fit(cls, *arguments: Any, **named: Any) -> Self:
+        """Do as :meth:`from_table`, which is the new name."""
+        warn_renamed("TableModel.fit", "TableModel.from_table")
+        return cls.from_table(*arguments, **named)
 
     def recommend(self, users: Any = None, N: int = 10, filter_already_liked_items: bool = True) -> pd.DataFrame:
         """Return the best items of each user, best first.
@@ -248,17 +261,17 @@ def _kept(scores: NDArray[Any]) -> NDArray[np.bool_]:
     return kept
 
 
-def _single(known: "pd.Index[Any]", wanted: Any, what: str) -> int:
+def _single(known: pd.Index[Any], wanted: Any, what: str) -> int:
     if pd.api.types.is_list_like(wanted):
         raise ParameterTypeError(f"{what} is {wanted!r}; pass one id")
     return int(positions(known, wanted, what)[0])
 
 
-def _is_integer(ids: "pd.Index[Any]") -> bool:
+def _is_integer(ids: pd.Index[Any]) -> bool:
     return isinstance(ids.dtype, np.dtype) and ids.dtype.kind in "iu"
 
 
-def plain_ids(ids: "pd.Index[Any]", what: str) -> "pd.Index[Any]":
+def plain_ids(ids: pd.Index[Any], what: str) -> pd.Index[Any]:
     """Return ids as integers, strings and floats that a file can hold; raises DataError for any other."""
     if not ids.is_unique:
         raise DataError(f"{what} id {ids[ids.duplicated()].tolist()[0]!r} stands twice among the ids; give each once")
@@ -275,7 +288,7 @@ def plain_ids(ids: "pd.Index[Any]", what: str) -> "pd.Index[Any]":
     return plain
 
 
-def _loaded_ids(arrays: dict[str, NDArray[Any]], what: str) -> "pd.Index[Any]":
+def _loaded_ids(arrays: dict[str, NDArray[Any]], what: str) -> pd.Index[Any]:
     """Take the ids out of a file's arrays."""
     if f"{what}_ids" in arrays:
         ids = pd.Index(arrays.pop(f"{what}_ids"))

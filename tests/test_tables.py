@@ -50,7 +50,7 @@ def table(name: Naming = NAMINGS["strings"]) -> pd.DataFrame:
 
 
 def fitted(frame: pd.DataFrame, factors: int | None = 8) -> TableModel:
-    return TableModel.fit(frame, LinRFM(factors), show_progress=False)
+    return TableModel.from_table(frame, LinRFM(factors), show_progress=False)
 
 
 def pairs(frame: pd.DataFrame) -> set[tuple[Any, Any]]:
@@ -137,7 +137,7 @@ def test_a_frame_its_file_and_its_interactions_are_the_same(tmp_path: Path) -> N
     expected = fitted(frame).recommend()
     for source in (path, str(path), from_frame(frame, value="rating")):
         pd.testing.assert_frame_equal(
-            TableModel.fit(source, LinRFM(8), show_progress=False).recommend(), expected, check_exact=True
+            TableModel.from_table(source, LinRFM(8), show_progress=False).recommend(), expected, check_exact=True
         )
 
 
@@ -314,23 +314,39 @@ def test_ids_that_a_file_cannot_hold_are_refused_before_the_fit(value: Any) -> N
 
 def test_anything_but_a_table_is_refused() -> None:
     with pytest.raises(ParameterTypeError, match="interactions is a list; pass a DataFrame, a path, or Interactions"):
-        TableModel.fit([(1, 2)])  # type: ignore[arg-type]
+        TableModel.from_table([(1, 2)])  # type: ignore[arg-type]
     for wrong in ("als", LinRFM):
         with pytest.raises(ParameterTypeError, match=r"model is .*; pass a LinRFM"):
-            TableModel.fit(table(), wrong)  # type: ignore[arg-type]
+            TableModel.from_table(table(), wrong)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="column 'user_id' stands 0 times"):
         fitted(table().rename(columns={"user_id": "who"}))
     twice = Interactions.from_indices([0, 1], [0, 1], [1, 1], n_users=2, n_items=2)
     with pytest.raises(DataError, match="user id 5 stands twice"):
-        TableModel.fit(Interactions(twice.users, twice.items, twice.values, None, pd.Index([5, 5]), pd.Index([1, 2])))
+        TableModel.from_table(
+            Interactions(twice.users, twice.items, twice.values, None, pd.Index([5, 5]), pd.Index([1, 2]))
+        )
 
 
 def test_a_checkpoint_is_kept_and_one_of_something_else_is_refused(tmp_path: Path, model: TableModel) -> None:
     path = tmp_path / "checkpoint"
     for _ in range(2):
-        again = TableModel.fit(table(), LinRFM(8), show_progress=False, checkpoint=path)
+        again = TableModel.from_table(table(), LinRFM(8), show_progress=False, checkpoint=path)
         pd.testing.assert_frame_equal(again.recommend(), model.recommend(), check_exact=True)
         assert path.exists()
     model.save(path)
     with pytest.raises(ModelFileError, match="table model"):
-        TableModel.fit(table(), LinRFM(8), show_progress=False, checkpoint=path)
+        TableModel.from_table(table(), LinRFM(8), show_progress=False, checkpoint=path)
+
+
+def test_the_former_name_of_from_table_works_with_a_warning() -> None:
+    with pytest.warns(DeprecationWarning, match=r"TableModel.fit is now TableModel.from_table"):
+        former = TableModel.fit(table(), LinRFM(8), show_progress=False)
+    expected = TableModel.from_table(table(), LinRFM(8), show_progress=False).recommend()
+    pd.testing.assert_frame_equal(former.recommend(), expected)
+
+
+def test_the_repr_is_one_line_with_the_sizes() -> None:
+    text = repr(TableModel.from_table(table(), LinRFM(8), show_progress=False))
+    assert text.startswith("TableModel(LinRFM(factors=8, ")
+    assert "\n" not in text
+    assert text.endswith(" interactions)")

@@ -89,7 +89,7 @@ def fit(
         with console().status(f"reading {interactions}"):
             table = read_interactions(interactions, **reading)
         begun = time.perf_counter()
-        fitted = TableModel.fit(table, recommender, **how)
+        fitted = TableModel.from_table(table, recommender, **how)
         size = f"{table.shape[0]:,} users, {table.shape[1]:,} items, {len(table.values):,} interactions"
         written = str(model)
     seconds = time.perf_counter() - begun

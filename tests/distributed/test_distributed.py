@@ -202,7 +202,7 @@ def folder(frame: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="module")
 def local(folder: Path) -> TableModel:
     table = pd.concat([pd.read_parquet(file) for file in sorted(folder.glob("*"))], ignore_index=True)
-    return TableModel.fit(table, model(), show_progress=False)
+    return TableModel.from_table(table, model(), show_progress=False)
 
 
 @pytest.fixture
@@ -244,7 +244,7 @@ def test_a_dask_dataframe_is_fitted(
     named: dict[str, Any] = {"user": "user", "item": "item_id", "value": "rating", "timestamp": "day"}
     from rfm_recsys.datasets import from_frame
 
-    expected = TableModel.fit(from_frame(table, duplicates=duplicates, **named), model(), show_progress=False)
+    expected = TableModel.from_table(from_frame(table, duplicates=duplicates, **named), model(), show_progress=False)
     fitted = fit(
         dd.from_pandas(table, npartitions=4, sort=False),
         client,
@@ -404,7 +404,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_no_folder(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("rfm_recsys.distributed.output.parquet.ParquetWriter.write_table", full)
+    monkeypatch.setattr("rfm_recsys.distributed.users.parquet.ParquetWriter.write_table", full)
     with pytest.raises(OSError, match=r"cannot write this file: No space left on device; make room.*block-0000"):
         fit([matrix], client, model(iterations=1), users=tmp_path / "users", show_progress=False)
     assert not [*tmp_path.iterdir()]
@@ -478,7 +478,7 @@ def test_the_command_line_fits_and_recommends_on_a_cluster(
     assert sorted(os.listdir(tmp_path)) == ["m.rfm", "m.rfm.users", "recs", "report.html"]
     table = pd.concat([pd.read_parquet(file) for file in sorted(folder.glob("*"))], ignore_index=True)
     written = pd.read_parquet(tmp_path / "recs").sort_values(["user_id", "rank"], ignore_index=True)
-    expected = TableModel.fit(table, LinRFM(16), show_progress=False).recommend(N=5)
+    expected = TableModel.from_table(table, LinRFM(16), show_progress=False).recommend(N=5)
     assert written["user_id"].tolist() == expected["user_id"].tolist()
     assert np.mean(written["item_id"].to_numpy() == expected["item_id"].to_numpy()) > 0.99  # in single precision
 
