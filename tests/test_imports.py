@@ -13,8 +13,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("core",),
     ("recommender", "completion", "ratings", "regression"),  # the four algorithms
     ("datasets",),
-    ("tables", "report"),
+    ("tables",),
     ("evaluation", "distributed"),
+    ("report",),
     ("paper",),
     ("cli",),
 )

@@ -1,4 +1,10 @@
-"""Ranking metrics at any cut-offs in one pass over the lists: for each user, of the whole catalogue, and by group.
+"""Ranking metrics at any cut-offs, each one entry of a registry: for each user, of the whole catalogue, and by group.
+
+To add one, give it a name, a sentence, the better end, and a function; protocols, tables and pages then know it::
+
+    @user_metric("last_hit", "The place of the last held-out item among the first k.", better="low")
+    def _last_hit(lists: Lists, k: int) -> NDArray[np.float64]:
+        return np.max(lists.hits[:, :k] * np.arange(1, lists.hits[:, :k].shape[1] + 1), axis=1)
 
 Lists
 -----
@@ -6,39 +12,12 @@ Lists
 depth), where -1 marks an empty slot. An empty slot is never a hit, and an item that is recommended twice counts once,
 at its first place, so that no metric exceeds 1. A list may be shorter than a cut-off where the catalogue is.
 
-For each user
--------------
+Symbols
+-------
 Let h(p) be 1 where place p of the list, from 1, holds a target, and 0 elsewhere; H(k) the sum of h(p) over p <= k; n
-the number of targets. Users without targets have nan, and :func:`mean_over_users` leaves them out.
-
-=============  =========================================================================================================
-recall         H(k) / n
-capped_recall  H(k) / min(k, n) (Liang et al. 2018): a perfect list has 1, however many targets there are
-precision      H(k) / k, also where the catalogue has fewer than k items
-hit_rate       1 where H(k) > 0, else 0
-ndcg           DCG(k) / sum of 1 / log2(p + 1) over p <= min(k, n), where DCG(k) = sum of h(p) / log2(p + 1) over p <= k
-fixed_ndcg     DCG(k) / sum of 1 / log2(p + 1) over p <= k: the ideal has k hits, whatever n (RecTools' default)
-map            sum of h(p) H(p) / p over p <= k, / min(k, n)
-mrr            1 / p of the first hit, 0 where there is none among the first k
-auc            the chance that a target stands before a non-target, with everything that is not among the first k
-               taken as following in random order: with m = (candidates - n) non-targets, of which F(p) are among the
-               first p places, (sum of h(p) (m - F(p)) over p <= k  +  (n - H(k)) (m - F(k)) / 2) / (n m). Candidates
-               are the items that the user has not in ``fold_in``; nan where all of them are targets
-=============  =========================================================================================================
-
-Of the catalogue
-----------------
-Popularity is the number of an item's users in ``fold.train``.
-
-===============  =======================================================================================================
-coverage         the share of all items that are recommended to anybody
-gini             how unequally items are recommended: 0 where all are equally often, towards 1 where all have the same
-novelty          mean over recommendations of -log2(popularity / training users); an item without users counts as one
-                 with a single user
-popularity_bias  the mean popularity of a user's recommended items, averaged over users, / that of the items in
-                 ``fold_in`` (Abdollahpouri et al. 2019): above 1 where a model recommends what is more popular than
-                 what its users have. Users without either are left out
-===============  =======================================================================================================
+the number of targets; DCG(k) the sum of h(p) / log2(p + 1) over p <= k. Candidates are the items that the user has not
+in ``fold_in``, m of them no targets; F(k) of these are among the first k places. Users without targets have nan, and
+:func:`mean_over_users` leaves them out. Popularity is the number of an item's users in ``fold.train``.
 
 Other libraries
 ---------------
@@ -49,27 +28,269 @@ where all that is not listed has one lowest score), recall (recall_score), and m
 duplicates. ``implicit.evaluation`` calls capped_recall precision, and counts duplicates as often as they are listed.
 """
 
-# mypy: allow-untyped-decorators
-# Numba's decorators are untyped; the functions below them are annotated all the same.
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, Protocol
 
 import numpy as np
-from numba import njit, prange
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from rfm_recsys.core.checks import check_integer
+from rfm_recsys.core.runtime import kernel, run
 from rfm_recsys.errors import DataError, ParameterError
 from rfm_recsys.evaluation.splits import Fold, canonical_csr
 
-USER_METRICS = ("recall", "capped_recall", "precision", "hit_rate", "ndcg", "fixed_ndcg", "map", "mrr", "auc")
-CATALOGUE_METRICS = ("coverage", "gini", "novelty", "popularity_bias")
 ACTIVITY_GROUPS, POPULARITY_GROUPS = 4, 3
-TASKS = 64  # into which the users are dealt out, each with a byte for every item
 USERS_AT_ONCE = 512  # that a model is asked for together
+USERS_MEASURED = 4096  # whose lists are measured together, which bounds the memory
+
+Better = Literal["high", "low", None]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric: what a page says of it, which end is better (None: neither), and its function.
+
+    A user metric maps :class:`Lists` and k to an array, shape (n,); a catalogue metric maps a :class:`Catalogue` and k
+    to a number; a rating metric maps predicted and actual ratings to a number.
+    """
+
+    name: str
+    definition: str
+    better: Better
+    of: Callable[..., Any]
+
+
+USER_METRICS: dict[str, Metric] = {}
+CATALOGUE_METRICS: dict[str, Metric] = {}
+RATING_METRICS: dict[str, Metric] = {}
+
+
+def metric_of(name: str) -> Metric | None:
+    """Return the metric that a name such as "recall@20" stands for; None for one that is not registered."""
+    family = name.partition("@")[0]
+    return next((each[family] for each in (USER_METRICS, CATALOGUE_METRICS, RATING_METRICS) if family in each), None)
+
+
+def _registering(registry: dict[str, Metric], name: str, definition: str, better: Better) -> Callable[[Any], Any]:
+    def register(function: Any) -> Any:
+        registry[name] = Metric(name, definition, better, function)
+        return function
+
+    return register
+
+
+def user_metric(name: str, definition: str, better: Better = "high") -> Callable[[Any], Any]:
+    """Return a decorator that registers a metric with a value for every user, see :class:`Metric`."""
+    return _registering(USER_METRICS, name, definition, better)
+
+
+def catalogue_metric(name: str, definition: str, better: Better = "high") -> Callable[[Any], Any]:
+    """Return a decorator that registers a metric of all lists together, see :class:`Metric`."""
+    return _registering(CATALOGUE_METRICS, name, definition, better)
+
+
+@dataclass(frozen=True)
+class Lists:
+    """What the lists of some users hold, all of whom have targets, place by place.
+
+    Attributes
+    ----------
+    hits : bool array, shape (n, depth)
+        Where a place holds a target, for the first time.
+    misses : bool array, shape (n, depth)
+        Where it holds another candidate, for the first time.
+    n_targets, n_others : int arrays, shape (n,)
+        Of each user's candidates, how many are targets, and how many are not.
+    """
+
+    hits: NDArray[np.bool_]
+    misses: NDArray[np.bool_]
+    n_targets: NDArray[np.int64]
+    n_others: NDArray[np.int64]
+
+    @cached_property
+    def discounts(self) -> NDArray[np.float64]:
+        """``1 / log2(p + 1)`` for every place p, shape (depth,)."""
+        return ideal_discounts(self.hits.shape[1])
+
+    def hits_at(self, k: int) -> NDArray[np.int64]:
+        """Return H(k)."""
+        return self.at(k, self._hit_counts)
+
+    def at(self, k: int, sums: NDArray[Any]) -> NDArray[Any]:
+        """Return running sums, shape (n, 1 + depth), at the place k, or at the end of shorter lists."""
+        return sums[:, min(k, self.hits.shape[1])]
+
+    def running(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the running sums of values, shape (n, depth), from 0 on: shape (n, 1 + depth)."""
+        sums = np.zeros((len(values), values.shape[1] + 1), dtype=np.result_type(values.dtype, np.int64))
+        np.cumsum(values, axis=1, out=sums[:, 1:])
+        return sums
+
+    @cached_property
+    def _hit_counts(self) -> NDArray[np.int64]:
+        return self.running(self.hits)
+
+    @cached_property
+    def _miss_counts(self) -> NDArray[np.int64]:
+        return self.running(self.misses)
+
+    @cached_property
+    def _gains(self) -> NDArray[np.float64]:
+        return self.running(self.hits * self.discounts)
+
+    @cached_property
+    def _precisions(self) -> NDArray[np.float64]:
+        return self.running(self.hits * (self._hit_counts[:, 1:] / np.arange(1, self.hits.shape[1] + 1)))
+
+    @cached_property
+    def _pairs(self) -> NDArray[np.float64]:
+        return self.running(self.hits * (self.n_others[:, None] - self._miss_counts[:, 1:])).astype(np.float64)
+
+
+def ideal_discounts(k: int) -> NDArray[np.float64]:
+    """Return ``1 / log2(p + 1)`` for the places p from 1 to k."""
+    discounts: NDArray[np.float64] = 1 / np.log2(np.arange(2, k + 2))
+    return discounts
+
+
+@user_metric("recall", "The share of all held-out items of a user that is among the first k.")
+def _recall(lists: Lists, k: int) -> Any:
+    """H(k) / n."""
+    return lists.hits_at(k) / lists.n_targets
+
+
+@user_metric("capped_recall", "Held-out items among the first k, divided by k or by their number, whichever is less.")
+def _capped_recall(lists: Lists, k: int) -> Any:
+    """H(k) / min(k, n) (Liang et al. 2018): a perfect list has 1, however many targets there are."""
+    return lists.hits_at(k) / np.minimum(k, lists.n_targets)
+
+
+@user_metric("precision", "The share of the first k places that hold a held-out item.")
+def _precision(lists: Lists, k: int) -> Any:
+    """H(k) / k, also where the catalogue has fewer than k items."""
+    return lists.hits_at(k) / k
+
+
+@user_metric("hit_rate", "The share of users with at least one held-out item among the first k.")
+def _hit_rate(lists: Lists, k: int) -> Any:
+    """1 where H(k) > 0, else 0."""
+    return (lists.hits_at(k) > 0).astype(np.float64)
+
+
+@user_metric(
+    "ndcg",
+    "Held-out items among the first k, the higher places counting more, relative to the best possible order.",
+)
+def _ndcg(lists: Lists, k: int) -> Any:
+    """DCG(k) / sum of 1 / log2(p + 1) over p <= min(k, n)."""
+    ideals = np.concatenate(([0.0], np.cumsum(ideal_discounts(k))))
+    return lists.at(k, lists._gains) / ideals[np.minimum(k, lists.n_targets)]
+
+
+@user_metric("fixed_ndcg", "As ndcg, but relative to k held-out items in the first k places, however few the user has.")
+def _fixed_ndcg(lists: Lists, k: int) -> Any:
+    """DCG(k) / sum of 1 / log2(p + 1) over p <= k: RecTools' default."""
+    return lists.at(k, lists._gains) / np.cumsum(ideal_discounts(k))[-1]
+
+
+@user_metric("map", "Precision averaged over the places of the held-out items among the first k.")
+def _map(lists: Lists, k: int) -> Any:
+    """Sum of h(p) H(p) / p over p <= k, / min(k, n)."""
+    return lists.at(k, lists._precisions) / np.minimum(k, lists.n_targets)
+
+
+@user_metric("mrr", "One divided by the place of the first held-out item, zero if it is not among the first k.")
+def _mrr(lists: Lists, k: int) -> Any:
+    """1 / p of the first hit, 0 where there is none among the first k."""
+    places = np.argmax(np.pad(lists.hits, ((0, 0), (0, 1))), axis=1) + 1
+    return np.where(lists.hits_at(k) > 0, 1 / places, 0.0)
+
+
+@user_metric(
+    "auc",
+    "The chance that a held-out item stands before one that is not; what is not listed follows in random order.",
+)
+def _auc(lists: Lists, k: int) -> Any:
+    """(sum of h(p) (m - F(p)) over p <= k  +  (n - H(k)) (m - F(k)) / 2) / (n m); nan where m is 0."""
+    n, m = lists.n_targets, lists.n_others
+    rest = (n - lists.hits_at(k)) * (m - lists.at(k, lists._miss_counts)) / 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(m > 0, (lists.at(k, lists._pairs) + rest) / (n * m), np.nan)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What a model recommends to all users of a fold together.
+
+    Attributes
+    ----------
+    ids : int array, shape (n, depth)
+        The lists, without what a user has already and without repetitions: -1 there.
+    popularity : int array, shape (items,)
+    n_train : int
+        Users of ``fold.train``.
+    fold_in : csr_matrix, shape (n, items)
+    """
+
+    ids: NDArray[np.int32]
+    popularity: NDArray[np.int64]
+    n_train: int
+    fold_in: csr_matrix
+    _counts: dict[int, NDArray[np.int64]] = field(default_factory=dict, repr=False)
+
+    def counts(self, k: int) -> NDArray[np.int64]:
+        """Return how often each item is among the first k, shape (items,)."""
+        if k not in self._counts:
+            places = self.ids[:, :k]
+            self._counts[k] = np.bincount(places[places >= 0], minlength=len(self.popularity))
+        return self._counts[k]
+
+
+@catalogue_metric("coverage", "The share of the catalogue that is recommended to at least one user.")
+def _coverage(catalogue: Catalogue, k: int) -> float:
+    return float((catalogue.counts(k) > 0).mean()) if len(catalogue.popularity) else np.nan
+
+
+@catalogue_metric(
+    "gini", "How unequally the recommendations fall on the items: 0 is evenly, 1 is all on one.", better="low"
+)
+def _gini(catalogue: Catalogue, k: int) -> float:
+    """With x ascending, sum of (2 i - n - 1) x_i / (n sum of x); nan where all are 0."""
+    counts = catalogue.counts(k)
+    n, total = len(counts), int(counts.sum())
+    return float((2 * np.arange(1, n + 1) - n - 1) @ np.sort(counts) / (n * total)) if total else np.nan
+
+
+@catalogue_metric(
+    "novelty",
+    "How rare the recommended items are: the mean of log2(1 / share of users who have the item).",
+    better=None,
+)
+def _novelty(catalogue: Catalogue, k: int) -> float:
+    """Count an item without users as one with a single user."""
+    counts = catalogue.counts(k)
+    information = np.log2(max(catalogue.n_train, 1)) - np.log2(np.maximum(catalogue.popularity, 1))
+    return float(counts @ information) / int(counts.sum()) if counts.any() else np.nan
+
+
+@catalogue_metric(
+    "popularity_bias",
+    "How many times more popular the recommended items are than those that the users have.",
+    better=None,
+)
+def _popularity_bias(catalogue: Catalogue, k: int) -> float:
+    """Of the users' means (Abdollahpouri et al. 2019); users without a recommendation or an item are left out."""
+    places, popularity, fold_in = catalogue.ids[:, :k], catalogue.popularity, catalogue.fold_in
+    n_owned, owned = np.diff(fold_in.indptr), _row_sums(popularity[fold_in.indices], fold_in.indptr)
+    n_listed, listed = (places >= 0).sum(axis=1), np.where(places >= 0, popularity[places], 0).sum(axis=1)
+    both = (n_listed > 0) & (n_owned > 0)
+    if not owned[both].any():
+        return np.nan
+    return float((listed[both] / n_listed[both]).mean() / (owned[both] / n_owned[both]).mean())
 
 
 class Ranker(Protocol):
@@ -142,7 +363,7 @@ def evaluate(
 def user_metrics(
     ids: NDArray[np.integer], target: Any, cutoffs: Sequence[int], fold_in: Any = None
 ) -> dict[str, NDArray[np.float64]]:
-    """Return every metric of the module's first table, for every user and cut-off, under names such as "recall@20".
+    """Return every user metric, for every user and cut-off, under names such as "recall@20".
 
     Parameters
     ----------
@@ -172,18 +393,19 @@ def user_metrics(
     if owned.shape != wanted.shape:
         raise DataError(f"fold_in has the shape {owned.shape}, target {wanted.shape}; pass rows of the same users")
     top = _checked(ids, wanted.shape, int(cuts[-1]))
-    values = np.empty((len(USER_METRICS), len(cuts), len(top)))
-    discounts = 1 / np.log2(np.arange(2, int(cuts[-1]) + 2))
-    ideals = np.concatenate(([0.0], np.cumsum(discounts)))
-    _measure(
-        top, cuts, (discounts, ideals), (wanted.indptr, wanted.indices), (owned.indptr, owned.indices),
-        wanted.shape[1], values,
-    )  # fmt: skip
-    return {f"{name}@{k}": values[m, c] for m, name in enumerate(USER_METRICS) for c, k in enumerate(cuts.tolist())}
+    values = {f"{name}@{k}": np.full(len(top), np.nan) for name in USER_METRICS for k in cuts.tolist()}
+    targeted = np.flatnonzero(np.diff(wanted.indptr) > 0)
+    for start in range(0, len(targeted), USERS_MEASURED):
+        users = targeted[start : start + USERS_MEASURED]
+        lists = _lists(top[users], wanted[users], owned[users], int(cuts[-1]))
+        for metric in USER_METRICS.values():
+            for k in cuts.tolist():
+                values[f"{metric.name}@{k}"][users] = metric.of(lists, k)
+    return values
 
 
 def catalogue_metrics(ids: NDArray[np.integer], fold: Fold, cutoffs: Sequence[int]) -> dict[str, float]:
-    """Return every metric of the module's second table, for every cut-off, under names such as "coverage@20".
+    """Return every catalogue metric, for every cut-off, under names such as "coverage@20".
 
     Parameters
     ----------
@@ -205,31 +427,9 @@ def catalogue_metrics(ids: NDArray[np.integer], fold: Fold, cutoffs: Sequence[in
     """
     cuts = _cutoffs(cutoffs)
     fold_in = canonical_csr(fold.fold_in)
-    n_users, n_items = fold_in.shape
-    top = _cleaned(_checked(ids, (n_users, n_items), int(cuts[-1])), fold_in)
-    popularity = _popularity(fold)
-    information = np.log2(max(fold.train.shape[0], 1)) - np.log2(np.maximum(popularity, 1))
-    owned = np.diff(fold_in.indptr)
-    own_popularity = _row_sums(popularity[fold_in.indices], fold_in.indptr)
-    counts = np.zeros(n_items, dtype=np.int64)
-    listed, listed_popularity = np.zeros(n_users, dtype=np.int64), np.zeros(n_users)
-    metrics: dict[str, dict[int, float]] = {name: {} for name in CATALOGUE_METRICS}
-    for previous, k in zip([0, *cuts[:-1].tolist()], cuts.tolist(), strict=True):
-        places = top[:, previous:k]
-        filled = places >= 0
-        counts += np.bincount(places[filled], minlength=n_items)
-        listed += filled.sum(axis=1)
-        listed_popularity += np.where(filled, popularity[places], 0).sum(axis=1)
-        both = (listed > 0) & (owned > 0)
-        metrics["coverage"][k] = float((counts > 0).mean()) if n_items else np.nan
-        metrics["gini"][k] = _gini(counts)
-        metrics["novelty"][k] = float(counts @ information) / int(listed.sum()) if listed.any() else np.nan
-        metrics["popularity_bias"][k] = (
-            float((listed_popularity[both] / listed[both]).mean() / (own_popularity[both] / owned[both]).mean())
-            if own_popularity[both].any()
-            else np.nan
-        )
-    return {f"{name}@{k}": value for name, by_cutoff in metrics.items() for k, value in by_cutoff.items()}
+    top = _cleaned(_checked(ids, fold_in.shape, int(cuts[-1])), fold_in)
+    catalogue = Catalogue(top, _popularity(fold), fold.train.shape[0], fold_in)
+    return {f"{name}@{k}": metric.of(catalogue, k) for name, metric in CATALOGUE_METRICS.items() for k in cuts.tolist()}
 
 
 def activity_groups(values: NDArray[np.float64], fold: Fold) -> list[Group]:
@@ -300,11 +500,17 @@ def mean_over_users(values: NDArray[np.float64]) -> float:
     return float(np.nanmean(values))
 
 
+def _rating_metric(name: str, definition: str) -> Callable[[Any], Any]:
+    return _registering(RATING_METRICS, name, definition, "low")
+
+
+@_rating_metric("rmse", "Root of the mean squared error of the predicted ratings.")
 def rmse(predicted: NDArray[np.floating[Any]], actual: NDArray[np.floating[Any]]) -> float:
     """Return the root of the mean squared error of predicted ratings, shape (n,); raises DataError if n is 0."""
     return float(np.sqrt(np.mean(_errors(predicted, actual) ** 2)))
 
 
+@_rating_metric("mae", "Mean absolute error of the predicted ratings.")
 def mae(predicted: NDArray[np.floating[Any]], actual: NDArray[np.floating[Any]]) -> float:
     """Return the mean absolute error of predicted ratings, shape (n,); raises DataError if n is 0."""
     return float(np.mean(np.abs(_errors(predicted, actual))))
@@ -344,7 +550,7 @@ def _checked(ids: Any, shape: tuple[int, int], depth: int = 0) -> NDArray[np.int
 def _cleaned(ids: NDArray[np.int32], fold_in: csr_matrix) -> NDArray[np.int32]:
     """Return ids with -1 in place of what a user has already, and of what the list has before."""
     cleaned = ids.copy()
-    _clean(cleaned, fold_in.indptr, fold_in.indices, fold_in.shape[1])
+    run(_clean, len(cleaned), cleaned, fold_in.indptr, fold_in.indices, fold_in.shape[1])
     return cleaned
 
 
@@ -355,14 +561,6 @@ def _popularity(fold: Fold) -> NDArray[np.int64]:
 def _row_sums(values: NDArray[np.int64], indptr: NDArray[np.integer]) -> NDArray[np.int64]:
     sums: NDArray[np.int64] = np.diff(np.concatenate(([0], np.cumsum(values)))[indptr])
     return sums
-
-
-def _gini(counts: NDArray[np.int64]) -> float:
-    """Return the Gini index: with x ascending, sum of (2 i - n - 1) x_i / (n sum of x); nan where all are 0."""
-    n, total = len(counts), int(counts.sum())
-    if total == 0:
-        return np.nan
-    return float((2 * np.arange(1, n + 1) - n - 1) @ np.sort(counts) / (n * total))
 
 
 def _bands(values: NDArray[np.integer], n: int) -> list[tuple[int, int]]:
@@ -378,96 +576,77 @@ def _label(low: int, high: int, what: str) -> str:
     return f"{low} {what}{'' if low == 1 else 's'}" if low == high else f"{low}-{high} {what}s"
 
 
-@njit(cache=True, parallel=True)
-def _clean(ids: Any, indptr: Any, indices: Any, n_items: int) -> None:
-    """Overwrite ids by -1 where they are in the row's indices, or stand before in the row."""
-    n_users, depth = ids.shape
-    tasks = min(n_users, TASKS)
-    for task in prange(tasks):
-        barred = np.zeros(n_items, dtype=np.bool_)
-        listed = np.empty(depth, dtype=np.int32)
-        for user in range(task, n_users, tasks):
-            owned = indices[indptr[user] : indptr[user + 1]]
-            for item in owned:
-                barred[item] = True
-            listed[:] = ids[user]
-            for place in range(depth):
-                item = listed[place]
-                if item >= 0:
-                    if barred[item]:
-                        ids[user, place] = -1
-                    barred[item] = True
-            for item in owned:
-                barred[item] = False
-            for item in listed:
-                if item >= 0:
-                    barred[item] = False
+def _lists(ids: NDArray[np.int32], target: csr_matrix, fold_in: csr_matrix, depth: int) -> Lists:
+    """Return what lists of users with targets hold."""
+    hits, misses = np.zeros((2, len(ids), min(depth, ids.shape[1])), dtype=np.bool_)
+    n_others = np.zeros(len(ids), dtype=np.int64)
+    sides = (target.indptr, target.indices, fold_in.indptr, fold_in.indices)
+    run(_mark, len(ids), ids, *sides, target.shape[1], hits, misses, n_others)
+    return Lists(hits, misses, np.diff(target.indptr).astype(np.int64), n_others)
 
 
-@njit(cache=True, parallel=True)
-def _measure(ids: Any, cutoffs: Any, gains: Any, target: Any, fold_in: Any, n_items: int, values: Any) -> None:
-    """Write the metrics of USER_METRICS at each cut-off, shape (n_metrics, n_cutoffs, n_users), into ``values``.
-
-    ``gains`` are the discount of each place and the ideal DCG of each number of hits; ``target`` and ``fold_in`` the
-    indptr and indices of CSR matrices of users x items.
-    """
-    discounts, ideals = gains
-    target_indptr, target_indices = target
-    owned_indptr, owned_indices = fold_in
-    n_users, depth = ids.shape
-    tasks = min(n_users, TASKS)
-    for task in prange(tasks):
-        other, wanted, done = np.int8(0), np.int8(1), np.int8(2)
-        state = np.zeros(n_items, dtype=np.int8)
-        for user in range(task, n_users, tasks):
-            targets = target_indices[target_indptr[user] : target_indptr[user + 1]]
-            n = len(targets)
-            if n == 0:
-                values[:, :, user] = np.nan
-                continue
-            owned = owned_indices[owned_indptr[user] : owned_indptr[user + 1]]
-            for item in owned:
+@kernel()
+def _mark(
+    first: int,
+    last: int,
+    ids: Any,
+    target_indptr: Any,
+    target_indices: Any,
+    owned_indptr: Any,
+    owned_indices: Any,
+    n_items: int,
+    hits: Any,
+    misses: Any,
+    n_others: Any,
+) -> None:
+    """Mark the places that hold a target or another candidate for the first time, and count the other candidates."""
+    other, wanted, done = np.int8(0), np.int8(1), np.int8(2)
+    state = np.zeros(n_items, dtype=np.int8)
+    for user in range(first, last):
+        targets = target_indices[target_indptr[user] : target_indptr[user + 1]]
+        owned = owned_indices[owned_indptr[user] : owned_indptr[user + 1]]
+        for item in owned:
+            state[item] = done
+        n = n_items - len(owned) - len(targets)
+        for item in targets:
+            n += state[item] == done
+            state[item] = wanted
+        n_others[user] = n
+        for place in range(hits.shape[1]):
+            item = ids[user, place]
+            if item >= 0 and state[item] != done:
+                hits[user, place] = state[item] == wanted
+                misses[user, place] = state[item] == other
                 state[item] = done
-            n_others = n_items - len(owned) - n
-            for item in targets:
-                n_others += state[item] == done
-                state[item] = wanted
-            hits, others = 0, 0
-            gain, precisions, first, pairs = 0.0, 0.0, 0.0, 0.0
-            start = 0
-            for c in range(len(cutoffs)):
-                k = cutoffs[c]
-                for place in range(start, min(k, depth)):
-                    item = ids[user, place]
-                    if item < 0 or state[item] == done:
-                        continue
-                    if state[item] == wanted:
-                        hits += 1
-                        gain += discounts[place]
-                        precisions += hits / (place + 1)
-                        pairs += n_others - others
-                        if hits == 1:
-                            first = 1 / (place + 1)
-                    elif state[item] == other:
-                        others += 1
-                    state[item] = done
-                start = min(k, depth)
-                possible = min(k, n)
-                values[0, c, user] = hits / n
-                values[1, c, user] = hits / possible
-                values[2, c, user] = hits / k
-                values[3, c, user] = 1.0 if hits > 0 else 0.0
-                values[4, c, user] = gain / ideals[possible]
-                values[5, c, user] = gain / ideals[k]
-                values[6, c, user] = precisions / possible
-                values[7, c, user] = first
-                values[8, c, user] = np.nan
-                if n_others > 0:
-                    values[8, c, user] = (pairs + (n - hits) * (n_others - others) / 2) / (n * n_others)
-            for item in targets:
-                state[item] = other
-            for item in owned:
-                state[item] = other
-            for place in range(start):
-                if ids[user, place] >= 0:
-                    state[ids[user, place]] = other
+        for item in targets:
+            state[item] = other
+        for item in owned:
+            state[item] = other
+        for place in range(hits.shape[1]):
+            if ids[user, place] >= 0:
+                state[ids[user, place]] = other
+
+
+@kernel()
+def _clean(first: int, last: int, ids: Any, indptr: Any, indices: Any, n_items: int) -> None:
+    """Overwrite ids by -1 where they are in the row's indices, or stand before in the row."""
+    depth = ids.shape[1]
+    barred = np.zeros(n_items, dtype=np.bool_)
+    listed = np.empty(depth, dtype=np.int32)
+    for user in range(first, last):
+        owned = indices[indptr[user] : indptr[user + 1]]
+        for item in owned:
+            barred[item] = True
+        for place in range(depth):
+            listed[place] = ids[user, place]
+        for place in range(depth):
+            item = listed[place]
+            if item >= 0:
+                if barred[item]:
+                    ids[user, place] = -1
+                barred[item] = True
+        for item in owned:
+            barred[item] = False
+        for item in listed:
+            if item >= 0:
+                barred[item] = False

@@ -67,13 +67,13 @@ class Protocol:
             raise ParameterError(f"cutoffs are {self.cutoffs}; pass positive integers")
         for metric in (self.metric, *self.table):
             name, _, k = metric.partition("@")
-            if name not in USER_METRICS + CATALOGUE_METRICS or k not in map(str, self.cutoffs):
+            if name not in (*USER_METRICS, *CATALOGUE_METRICS) or k not in map(str, self.cutoffs):
                 raise ParameterError(
-                    f"there is no metric {metric!r}; pass one of {', '.join(USER_METRICS + CATALOGUE_METRICS)}, and "
+                    f"there is no metric {metric!r}; pass one of {', '.join((*USER_METRICS, *CATALOGUE_METRICS))}, and "
                     f"after an @ one of the cut-offs {self.cutoffs}"
                 )
         if self.metric.partition("@")[0] not in USER_METRICS:
-            raise ParameterError(f"{self.metric} has no value for each user; judge models by one of {USER_METRICS}")
+            raise ParameterError(f"{self.metric} has no value for each user; judge models by one of {(*USER_METRICS,)}")
 
     def apply(self, data: Data, seed: int) -> Split:
         """Split data, every interaction of which counts as one positive whatever its value."""

@@ -14,6 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from matplotlib.transforms import Bbox
 
 from rfm_recsys.errors import DataError
+from rfm_recsys.evaluation.metrics import metric_of
 from rfm_recsys.report.page import (
     APOSTROPHE,
     DASHES,
@@ -45,24 +46,6 @@ from rfm_recsys.report.page import (
 )
 
 FORMAT, VERSION = "rfm_recsys comparison", 1
-LOWER_IS_BETTER, NEITHER_IS_BETTER = {"gini", "mae", "rmse"}, {"novelty", "popularity_bias"}
-DEFINITIONS = {
-    "recall": "The share of all held-out items of a user that is among the first k.",
-    "capped_recall": "Held-out items among the first k, divided by k or by their number, whichever is less.",
-    "precision": "The share of the first k places that hold a held-out item.",
-    "hit_rate": "The share of users with at least one held-out item among the first k.",
-    "ndcg": "Held-out items among the first k, the higher places counting more, relative to the best possible order.",
-    "fixed_ndcg": "As ndcg, but relative to k held-out items in the first k places, however few the user has.",
-    "map": "Precision averaged over the places of the held-out items among the first k.",
-    "mrr": "One divided by the place of the first held-out item, zero if it is not among the first k.",
-    "auc": "The chance that a held-out item stands before one that is not; what is not listed follows in random order.",
-    "coverage": "The share of the catalogue that is recommended to at least one user.",
-    "gini": "How unequally the recommendations fall on the items: 0 is evenly, 1 is all on one.",
-    "novelty": "How rare the recommended items are: the mean of log2(1 / share of users who have the item).",
-    "popularity_bias": "How many times more popular the recommended items are than those that the users have.",
-    "rmse": "Root of the mean squared error of the predicted ratings.",
-    "mae": "Mean absolute error of the predicted ratings.",
-}
 
 
 def write_report(result: dict[str, Any], path: str | os.PathLike[str]) -> None:
@@ -258,15 +241,16 @@ def _runs(row: dict[str, Any]) -> list[tuple[dict[str, Any], list[dict[str, Any]
 
 def better_end(metric: str) -> str:
     """Return which end of a metric is the better one, "" for neither."""
-    family = metric.partition("@")[0]
-    return "low" if family in LOWER_IS_BETTER else "" if family in NEITHER_IS_BETTER else "high"
+    known = metric_of(metric)
+    return "high" if known is None else known.better or ""
 
 
 def _definitions(comparison: Comparison) -> dict[str, str]:
     protocol = comparison.result["protocol"]
     families = {metric.partition("@")[0]: None for metric in [*protocol["table"], comparison.metric]}
     drawn = {"recall": None, "ndcg": None} if protocol["cutoffs"] else {}
-    return {family: DEFINITIONS.get(family, "Not defined on this page.") for family in families | drawn}
+    known = {family: metric_of(family) for family in families | drawn}
+    return {family: metric.definition if metric else "Not defined on this page." for family, metric in known.items()}
 
 
 def _summary(comparison: Comparison) -> list[tuple[str, str, str]]:

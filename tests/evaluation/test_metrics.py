@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import naive_metrics as naive
-import numba
 import numpy as np
 import pytest
 import pytrec_eval
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from sklearn import metrics as sk
 
+from rfm_recsys.core.runtime import threads
 from rfm_recsys.errors import DataError, ParameterError, ParameterTypeError
 from rfm_recsys.evaluation.metrics import (
     CATALOGUE_METRICS,
@@ -367,15 +367,11 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
     rng = np.random.default_rng(2)
     fold = random_fold(rng, 1000, 50)
     ids = rng.integers(-1, 50, (1000, 20))
-    threads = numba.get_num_threads()
     found = []
-    try:
-        for n in {1, threads}:
-            numba.set_num_threads(n)
+    for n in (1, 2, 0):
+        with threads(n):
             found.append([v.tobytes() for v in user_metrics(ids, fold.target, [5, 20], fold.fold_in).values()])
-    finally:
-        numba.set_num_threads(threads)
-    assert found[0] == found[-1]
+    assert found[0] == found[1] == found[2]
 
 
 def test_stored_order_and_index_type_do_not_matter() -> None:
