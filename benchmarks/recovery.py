@@ -136,7 +136,7 @@ def main() -> None:
         if part == "demonstration":
             for power in (0.5, 1.0):
                 results.append(measure((500, 500), RANK, 10_000, 1.0, 10, power=power))
-                results.append(measure((500, 500), RANK, 10_000, 1.0, 1, power=power, two_sided=False, max_iter=150))
+                results.append(measure((500, 500), RANK, 10_000, 1.0, 1, power=power, two_sided=False, iterations=150))
                 results += [one_sided_against_svd(power), two_sided_against_svd(power)]
         if part == "few":
             size = (arguments.size, arguments.size)
@@ -144,7 +144,7 @@ def main() -> None:
             for oversampling, condition_number in ((1.5, 10.0), (1.9, 1e5)):
                 n_observed = int(oversampling * parameters)
                 results.append(measure(size, RANK, n_observed, condition_number, arguments.seeds))
-                results.append(measure(size, RANK, n_observed, condition_number, 1, two_sided=False, max_iter=60))
+                results.append(measure(size, RANK, n_observed, condition_number, 1, two_sided=False, iterations=60))
         if part == "large":
             results.append(measure((5000, 5000), 10, 3 * 10 * 9990, 1.0, 1))
         if part == "huge":

@@ -3,34 +3,42 @@
 Equation numbers are those of ``docs/algorithm.md``.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
-from numbers import Integral
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.sparse import csr_matrix
-from tqdm.auto import tqdm
 
 from rfm_recsys.core import files, kernels, modelfile
 from rfm_recsys.core.arrays import Floats, csr_arrays
 from rfm_recsys.core.checks import (
+    check_callback,
     check_dtype,
     check_flag,
     check_generator,
     check_ids,
     check_integer,
     check_interactions,
-    shown,
+    check_seed,
 )
 from rfm_recsys.core.linalg import multiply, top_eigenpairs
 from rfm_recsys.core.memory import check_memory
+from rfm_recsys.core.parameters import Parameters, checked, from_json, parameter, to_json
+from rfm_recsys.core.progress import progress
 from rfm_recsys.core.runtime import threads, threads_in_use
-from rfm_recsys.errors import DataError, ModelFileError, NotFittedError, ParameterError, ParameterTypeError
+from rfm_recsys.errors import (
+    DataError,
+    ModelFileError,
+    NotFittedError,
+    ParameterError,
+    warn_renamed,
+)
 
 # All variances are in units of that of the ratings.
 BIAS_VARIANCE, FACTOR_VARIANCE = 0.25, 0.01  # what the first round starts from; the later ones estimate them
@@ -42,7 +50,8 @@ PAIRS = 8192  # whose second moments are gathered at a time
 
 Callback = Callable[[int, float, float], Any]
 
-_PARAMETERS = ("factors", "choice_factors", "iterations", "dtype", "num_threads", "random_state")
+# what a fit learns, each under its name and an underscore; up to 0.1.0 there was none
+FITTED = ("users", "items", "mean", "scale", "noise", "bounds")
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,8 @@ class Side:
     covariance: Floats
 
 
-class LinRFMRatings:
+@dataclass(eq=False, repr=False)
+class LinRFMRatings(Parameters):
     """Predict ratings with lin-RFM: a user's and an item's bias, and factors that are fitted to the rest.
 
     Users and items are solved in turns, with the AGOP of power 1/2 as their prior, and all posterior uncertainty
@@ -94,13 +104,13 @@ class LinRFMRatings:
 
     Attributes
     ----------
-    users, items : Side
+    users_, items_ : Side
         The posteriors of both sides, in units of the standard deviation of the ratings.
-    mean, scale : float
+    mean_, scale_ : float
         Mean and standard deviation of the ratings.
-    noise : float
+    noise_ : float
         Standard deviation of a rating about its prediction, as estimated.
-    bounds : tuple of two floats
+    bounds_ : tuple of two floats
         The lowest and the highest rating, within which predictions stay.
 
     Notes
@@ -108,60 +118,50 @@ class LinRFMRatings:
     A round costs ``nnz factors^2 + (users + items) factors^3``, and the model holds ``(users + items) factors^2 / 2``
     numbers. The defaults were chosen on a tenth of the training ratings of ML-1M and of ML-100K's u1.
 
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.sparse import csr_matrix
+    >>> from rfm_recsys import LinRFMRatings
+    >>> generator = np.random.default_rng(0)
+    >>> taste = generator.normal(size=(80, 2)) @ generator.normal(size=(2, 60)) + 3
+    >>> rated = generator.random(taste.shape) < 0.5
+    >>> model = LinRFMRatings(factors=4).fit(csr_matrix(taste * rated), show_progress=False)
+    >>> users, items = np.nonzero(~rated)
+    >>> error = model.predict(users, items) - taste[users, items]
+    >>> bool(np.sqrt(np.mean(error**2)) < 0.2 * np.std(taste))
+    True
+
     References
     ----------
     Radhakrishnan, Belkin, Drusvyatskiy: Linear Recursive Feature Machines provably recover low-rank matrices.
     arXiv 2401.04553. Lim, Teh: Variational Bayesian approach to movie rating prediction. KDD Cup 2007.
     """
 
-    users: Side
-    items: Side
-    mean: float
-    scale: float
-    noise: float
-    bounds: tuple[float, float]
+    factors: int = parameter(32, check_integer, least=1)
+    choice_factors: int = parameter(128, check_integer, least=0)
+    iterations: int = parameter(16, check_integer, least=1)
+    dtype: DTypeLike = parameter(np.float32, check_dtype)
+    num_threads: int = parameter(0, check_integer, least=0)
+    random_state: Any = parameter(None, check_seed)
 
-    def __init__(
-        self,
-        factors: int = 32,
-        choice_factors: int = 128,
-        iterations: int = 16,
-        dtype: DTypeLike = np.float32,
-        num_threads: int = 0,
-        random_state: Any = None,
-    ) -> None:
-        self.factors = factors
-        self.choice_factors = choice_factors
-        self.iterations = iterations
-        self.dtype = dtype
-        self.num_threads = num_threads
-        self.random_state = random_state
-        self._check_parameters()
+    users_: Side = field(init=False)
+    items_: Side = field(init=False)
+    mean_: float = field(init=False)
+    scale_: float = field(init=False)
+    noise_: float = field(init=False)
+    bounds_: tuple[float, float] = field(init=False)
 
-    def __repr__(self) -> str:
-        return f"LinRFMRatings({', '.join(f'{name}={getattr(self, name)!r}' for name in _PARAMETERS)})"
+    def __getattr__(self, name: str) -> Any:
+        """Return what was learned by the name that it had before."""
+        if name in FITTED and f"{name}_" in vars(self):
+            warn_renamed(f"LinRFMRatings.{name}", f"LinRFMRatings.{name}_")
+            return getattr(self, f"{name}_")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
-    def _check_parameters(self) -> np.dtype[Any]:
-        check_integer("factors", self.factors, 1)
-        check_integer("choice_factors", self.choice_factors, 0)
-        check_integer("iterations", self.iterations, 1)
-        check_integer("num_threads", self.num_threads, 0)
-        if not isinstance(self.random_state, np.random.Generator | np.random.RandomState | None):
-            check_integer("random_state", self.random_state, 0)
-        return check_dtype("dtype", self.dtype)
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters by name, as scikit-learn's ``clone`` asks for them; ``deep`` has no effect."""
-        return {name: getattr(self, name) for name in _PARAMETERS}
-
-    def set_params(self, **parameters: Any) -> Self:
-        """Set parameters by name; raises ParameterError for an unknown name or a value out of bounds, and sets none."""
-        unknown = sorted(parameters.keys() - set(_PARAMETERS))
-        if unknown:
-            raise ParameterError(f"there is no parameter {unknown[0]!r}; pass some of {', '.join(_PARAMETERS)}")
-        type(self)(**{**self.get_params(), **parameters})  # which checks them
-        self.__dict__.update(parameters)
-        return self
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state of a pickle, also of one from before the names of what is learned had underscores."""
+        vars(self).update({f"{name}_" if name in FITTED else name: value for name, value in state.items()})
 
     def fit(self, ratings: csr_matrix, show_progress: bool = True, callback: Callback | None = None) -> Self:
         """Fit users and items to ratings, from scratch; a fit that fails or is interrupted leaves the model as it was.
@@ -184,10 +184,9 @@ class LinRFMRatings:
         InsufficientMemoryError
             For more users, items or factors than memory holds.
         """
-        dtype = self._check_parameters()
+        dtype = check_dtype("dtype", checked(self)["dtype"])
         show_progress = check_flag("show_progress", show_progress)
-        if callback is not None and not callable(callback):
-            raise ParameterTypeError(f"callback is {shown(callback)}; pass a function of iteration, elapsed and error")
+        check_callback(callback, "iteration, elapsed and error")
         generator = check_generator(self.random_state)
         data = check_interactions(ratings, np.dtype(np.float64))
         if data.nnz == 0:
@@ -202,7 +201,7 @@ class LinRFMRatings:
         data = csr_matrix((((data.data - mean) / scale).astype(dtype), data.indices, data.indptr), shape=data.shape)
         with (
             threads(self.num_threads),
-            tqdm(total=self.iterations, desc="LinRFMRatings", unit="round") if show_progress else nullcontext() as bar,
+            progress(show_progress, total=self.iterations, desc="LinRFMRatings", unit="round") as bar,
         ):
             choices = choice_factors(data, min(self.choice_factors, *data.shape), generator)
             by_user, by_item = _Rows(data, choices[1]), _Rows(data.T.tocsr(), choices[0])
@@ -231,12 +230,15 @@ class LinRFMRatings:
                     bar.update()
                 if callback is not None:
                     callback(iteration, elapsed, loss)
-        # all at once, so that an interruption finds the old ones or the new ones
-        self.__dict__.update(users=users, items=items, mean=mean, scale=scale, noise=used**0.5 * scale, bounds=bounds)
+        self._learn(users, items, mean, scale, used**0.5 * scale, bounds)
         return self
 
+    def _learn(self, *learned: Any) -> None:
+        """Take all that a fit learns at once, so that an interruption finds the old or the new."""
+        vars(self).update(zip((f"{name}_" for name in FITTED), learned, strict=True))
+
     def _require_fit(self) -> None:
-        if not hasattr(self, "users"):
+        if not hasattr(self, "users_"):
             raise NotFittedError("this LinRFMRatings is not fitted yet; call fit(ratings) first")
 
     def predict(self, users: ArrayLike, items: ArrayLike, return_std: bool = False) -> Any:
@@ -248,7 +250,7 @@ class LinRFMRatings:
             Pairs; a single id stands opposite every other.
         return_std : bool
             Whether to return the posterior standard deviations too: of the expected ratings (9), to which a rating
-            itself adds ``noise``.
+            itself adds ``noise_``.
 
         Returns
         -------
@@ -263,19 +265,19 @@ class LinRFMRatings:
         """
         self._require_fit()
         return_std = check_flag("return_std", return_std)
-        u, one_user = check_ids(users, len(self.users.means), "user")
-        i, one_item = check_ids(items, len(self.items.means), "item")
+        u, one_user = check_ids(users, len(self.users_.means), "user")
+        i, one_item = check_ids(items, len(self.items_.means), "item")
         if len(u) != len(i) and not (one_user or one_item):
             raise ParameterError(f"there are {len(u)} users and {len(i)} items; pass one item for each user")
         u, i = np.broadcast_arrays(u, i)
         expected, variance = np.empty((2, len(u)))
         for first in range(0, len(u), PAIRS):
-            some = slice(first, first + PAIRS)
-            expected[some], variance[some] = _expectations(self.users, self.items, u[some], i[some], return_std)
-        prediction = np.clip(self.mean + self.scale * expected, *self.bounds)
+            pairs = slice(first, first + PAIRS)
+            expected[pairs], variance[pairs] = _expectations(self.users_, self.items_, u[pairs], i[pairs], return_std)
+        prediction = np.clip(self.mean_ + self.scale_ * expected, *self.bounds_)
         if not return_std:
             return float(prediction[0]) if one_user and one_item else prediction
-        std = self.scale * np.sqrt(variance)
+        std = self.scale_ * np.sqrt(variance)
         return (float(prediction[0]), float(std[0])) if one_user and one_item else (prediction, std)
 
     def partial_fit_users(self, userids: ArrayLike, user_items: csr_matrix) -> None:
@@ -290,12 +292,12 @@ class LinRFMRatings:
         user_items : csr_matrix, shape (n, items)
         """
         self._require_fit()
-        self.users = self._folded_in(self.users, self.items, userids, user_items, ("user_items", "user"))
+        self.users_ = self._folded_in(self.users_, self.items_, userids, user_items, ("user_items", "user"))
 
     def partial_fit_items(self, itemids: ArrayLike, item_users: csr_matrix) -> None:
         """Fold items in, as :meth:`partial_fit_users` does users: the items' half of a further round."""
         self._require_fit()
-        self.items = self._folded_in(self.items, self.users, itemids, item_users, ("item_users", "item"))
+        self.items_ = self._folded_in(self.items_, self.users_, itemids, item_users, ("item_users", "item"))
 
     def _folded_in(self, own: Side, other: Side, ids: ArrayLike, rows: Any, names: tuple[str, str]) -> Side:
         numbers, _ = check_ids(ids, None, names[1])
@@ -308,11 +310,11 @@ class LinRFMRatings:
             2 * n * per_row * dtype.itemsize, f"{names[1]}s up to {n - 1}", f"number new ones from {len(own.means)} on"
         )
         with np.errstate(over="ignore"):
-            values = ((data.data - self.mean) / self.scale).astype(dtype)
+            values = ((data.data - self.mean_) / self.scale_).astype(dtype)
         if not np.isfinite(values).all():
             raise DataError(f"a rating is beyond {dtype}; pass ratings on the scale of those in fit()")
         data = csr_matrix((values, data.indices, data.indptr), shape=data.shape)
-        noise = (self.noise / self.scale) ** 2
+        noise = (self.noise_ / self.scale_) ** 2
         with threads(self.num_threads):
             # one row more, without ratings, is what stands for those in between
             data.resize(len(numbers) + 1, data.shape[1])
@@ -331,33 +333,26 @@ class LinRFMRatings:
 
     def save(self, fileobj_or_path: files.PathOrFile) -> None:
         """Write the model, fitted or not, to exactly the path given (npz, no pickle); whole, or not at all."""
-        parameters = {name: getattr(self, name) for name in _PARAMETERS}
-        parameters["dtype"] = self._check_parameters().name
-        for name, value in parameters.items():
-            if isinstance(value, Integral):
-                parameters[name] = int(value)
-        if not isinstance(parameters["random_state"], int):  # a generator has no seed to keep
-            parameters["random_state"] = None
         arrays = {}
-        if hasattr(self, "users"):
-            arrays["units"] = np.array([self.mean, self.scale, self.noise, *self.bounds])
-            for name, side in (("users", self.users), ("items", self.items)):
-                arrays |= {f"{name}_{field.name}": getattr(side, field.name) for field in fields(Side)}
-        modelfile.save(fileobj_or_path, "ratings model", parameters, arrays)
+        if hasattr(self, "users_"):
+            arrays["units"] = np.array([self.mean_, self.scale_, self.noise_, *self.bounds_])
+            for name, side in (("users", self.users_), ("items", self.items_)):
+                arrays |= {f"{name}_{each.name}": getattr(side, each.name) for each in fields(Side)}
+        modelfile.save(fileobj_or_path, "ratings model", to_json(self), arrays)
 
     @classmethod
     def load(cls, fileobj_or_path: files.PathOrFile) -> Self:
         """Read a model that :meth:`save` wrote; raises ModelFileError for a file that is not one, or not whole."""
         parameters, arrays = modelfile.load(fileobj_or_path, "ratings model")
         try:
-            model = cls(**{**parameters, "dtype": np.dtype(parameters["dtype"]).type})
+            model = from_json(cls, parameters)
             if arrays:
                 mean, scale, noise, low, high = (float(value) for value in arrays["units"])
                 users, items = (
-                    Side(*(arrays[f"{name}_{field.name}"] for field in fields(Side))) for name in ("users", "items")
+                    Side(*(arrays[f"{name}_{each.name}"] for each in fields(Side))) for name in ("users", "items")
                 )
                 _check_sides(users, items)
-                model.__dict__.update(users=users, items=items, mean=mean, scale=scale, noise=noise, bounds=(low, high))
+                model._learn(users, items, mean, scale, noise, (low, high))
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise ModelFileError(f"{fileobj_or_path} holds no LinRFMRatings ({error}); save it again") from error
         return model
@@ -542,5 +537,5 @@ def _check_sides(users: Side, items: Side) -> None:
             (1 + n_choices, size - 1),
             (size - 1, size - 1),
         )
-        if tuple(getattr(side, field.name).shape for field in fields(Side)) != shapes:
+        if tuple(getattr(side, each.name).shape for each in fields(Side)) != shapes:
             raise ValueError("its arrays do not fit together")

@@ -17,7 +17,7 @@ from rfm_recsys.core.arrays import Floats
 from rfm_recsys.core.checks import check_flag, check_integer, check_number
 from rfm_recsys.core.extras import extra
 from rfm_recsys.core.kernels import PARTIAL_ROWS, PARTIALS
-from rfm_recsys.core.linalg import gram, weighted_gram
+from rfm_recsys.core.linalg import REFINEMENTS, ROUNDING, gram, weighted_gram
 from rfm_recsys.core.memory import check_memory
 from rfm_recsys.core.runtime import threads
 from rfm_recsys.errors import DataError
@@ -28,7 +28,6 @@ with extra("regression"):
     from sklearn.utils.validation import check_is_fitted, validate_data
 
 SMALLEST_EPS = 1e-8  # where annealing ends, in units of round 1's largest coefficient
-ROUNDING, REFINEMENTS = 1e-14, 2
 RATIOS = np.logspace(-8, 2, 61)  # of the variances of noise and signal, among which the likelihood chooses
 
 

@@ -1,6 +1,7 @@
 """LinRFMRatings against its naive twin and dense posteriors, its laws, its files, what it refuses, and MovieLens."""
 
 import copy
+import doctest
 import io
 import pickle
 from pathlib import Path
@@ -47,15 +48,15 @@ def fitted(data: csr_matrix, **parameters: Any) -> LinRFMRatings:
 
 def everything(model: LinRFMRatings) -> tuple[Floats, Floats]:
     """Return the predictions of all pairs, and their standard deviations, shape (users, items)."""
-    shape = (len(model.users.means), len(model.items.means))
+    shape = (len(model.users_.means), len(model.items_.means))
     users, items = np.indices(shape)
     prediction, std = model.predict(users.ravel(), items.ravel(), return_std=True)
     return prediction.reshape(shape), std.reshape(shape)
 
 
 def bits(model: LinRFMRatings) -> list[bytes]:
-    sides = [getattr(side, name).tobytes() for side in (model.users, model.items) for name in vars(side)]
-    return [*sides, np.array([model.mean, model.scale, model.noise, *model.bounds]).tobytes()]
+    sides = [getattr(side, name).tobytes() for side in (model.users_, model.items_) for name in vars(side)]
+    return [*sides, np.array([model.mean_, model.scale_, model.noise_, *model.bounds_]).tobytes()]
 
 
 # --- against the twin ---
@@ -85,27 +86,28 @@ def test_a_fit_equals_its_naive_twin(factors: int, choice_factors: int) -> None:
         prediction, np.clip(np.nanmean(Y) + scale * means, np.nanmin(Y), np.nanmax(Y)), atol=1e-7
     )
     np.testing.assert_allclose(std, scale * np.sqrt(variances), atol=1e-7)
-    assert model.noise == pytest.approx(scale * noise**0.5, rel=1e-8)
+    assert model.noise_ == pytest.approx(scale * noise**0.5, rel=1e-8)
 
 
 def test_the_std_is_that_of_a_dense_posterior_where_the_other_side_is_certain() -> None:
     """Items of known factors leave a Gaussian process: ``K_jj - K_jO (K_OO + noise I)^-1 K_Oj``, K the items' AGOP."""
     data = generated()
     model = fitted(data, choice_factors=0)
-    certain = model.items
+    certain = model.items_
     upper = np.triu_indices(certain.means.shape[1])
     certain.moments[:] = certain.means[:, upper[0]] * certain.means[:, upper[1]]
     model.partial_fit_users(np.arange(60), data)
     prediction, std = everything(model)
     features = certain.means[:, 1:]
-    K, noise = features @ model.users.covariance @ features.T, (model.noise / model.scale) ** 2
-    prior = certain.means[:, 0] + features @ model.users.coefficients[0]
+    K, noise = features @ model.users_.covariance @ features.T, (model.noise_ / model.scale_) ** 2
+    prior = certain.means[:, 0] + features @ model.users_.coefficients[0]
     for user in (0, 7, 59):
         O = data[user].indices  # noqa: E741
         gain = K[:, O] @ np.linalg.inv(K[np.ix_(O, O)] + noise * np.eye(len(O)))
-        mean = prior + gain @ ((data[user].data - model.mean) / model.scale - prior[O])
-        np.testing.assert_allclose(prediction[user], np.clip(model.mean + model.scale * mean, *model.bounds), atol=1e-8)
-        np.testing.assert_allclose(std[user], model.scale * np.sqrt(np.diag(K - gain @ K[O])), atol=1e-7)
+        mean = prior + gain @ ((data[user].data - model.mean_) / model.scale_ - prior[O])
+        expected = np.clip(model.mean_ + model.scale_ * mean, *model.bounds_)
+        np.testing.assert_allclose(prediction[user], expected, atol=1e-8)
+        np.testing.assert_allclose(std[user], model.scale_ * np.sqrt(np.diag(K - gain @ K[O])), atol=1e-7)
 
 
 # --- laws ---
@@ -123,8 +125,8 @@ def test_it_predicts_what_it_has_not_seen_and_knows_how_well() -> None:
     poor = fitted(csr_matrix(data), factors=1, choice_factors=0, iterations=1)
     assert np.std(error) < 0.36
     assert np.std(truth[test] - everything(poor)[0][test]) > 0.6
-    assert np.std(error / np.hypot(std[test], model.noise)) == pytest.approx(1, abs=0.05)
-    assert model.noise == pytest.approx(0.3, abs=0.02)
+    assert np.std(error / np.hypot(std[test], model.noise_)) == pytest.approx(1, abs=0.05)
+    assert model.noise_ == pytest.approx(0.3, abs=0.02)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -246,7 +248,7 @@ def test_saved_pickled_and_copied_models_are_the_same_to_the_bit(tmp_path: Path,
 
 def test_arrays_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     model = fitted(generated())
-    model.items = ratings.Side(**{**vars(model.items), "choices": model.items.choices[:, 1:]})
+    model.items_ = ratings.Side(**{**vars(model.items_), "choices": model.items_.choices[:, 1:]})
     model.save(tmp_path / "model")
     with pytest.raises(ModelFileError, match="do not fit together"):
         LinRFMRatings.load(tmp_path / "model")
@@ -390,3 +392,19 @@ def test_rmse_on_movielens_100k() -> None:
         model = LinRFMRatings().fit(data, show_progress=False)
         errors.append(np.sqrt(np.mean((model.predict(test[:, 0] - 1, test[:, 1] - 1) - test[:, 2]) ** 2)))
     assert np.mean(errors) < 0.915
+
+
+def test_what_was_learned_has_its_former_names_with_a_warning_in_models_and_pickles() -> None:
+    model = LinRFMRatings(4, iterations=2).fit(csr_matrix(np.arange(1.0, 13).reshape(3, 4)), show_progress=False)
+    with pytest.warns(DeprecationWarning, match=r"LinRFMRatings.noise is now LinRFMRatings.noise_"):
+        assert model.noise == model.noise_
+    former = {name.removesuffix("_"): value for name, value in vars(model).items()}
+    loaded = LinRFMRatings.__new__(LinRFMRatings)
+    loaded.__setstate__(former)
+    assert vars(loaded) == vars(model)
+    with pytest.raises(AttributeError, match="no attribute 'noises'"):
+        model.noises  # noqa: B018
+
+
+def test_the_example() -> None:
+    assert doctest.testmod(ratings).failed == 0

@@ -3,6 +3,8 @@
 Symbols and equation numbers are those of ``docs/algorithm.md``.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_matrix
-from tqdm.auto import tqdm
 
 from rfm_recsys.completion.observations import Observations
 from rfm_recsys.completion.one_sided import one_sided_memory, one_sided_rounds
@@ -18,8 +19,9 @@ from rfm_recsys.completion.two_sided import determined_rank, two_sided_memory, t
 from rfm_recsys.core.arrays import Floats
 from rfm_recsys.core.checks import check_flag, check_generator, check_ids, check_integer, check_number, check_observed
 from rfm_recsys.core.memory import check_memory
+from rfm_recsys.core.progress import progress
 from rfm_recsys.core.runtime import threads
-from rfm_recsys.errors import ParameterError
+from rfm_recsys.errors import ParameterError, warn_renamed
 
 MOST_FACTORS = 50  # that are looked for when it is not said how many
 
@@ -43,7 +45,7 @@ class Completion:
         Rounds run.
     stopped : str
         Why the rounds ended: ``"rank"`` (what is beyond the rank has vanished), ``"tol"`` (the completion does not
-        change), ``"max_iter"``, or ``"zero"`` (all observed entries are 0).
+        change), ``"max_iter"`` (no more ``iterations``), or ``"zero"`` (all observed entries are 0).
     """
 
     left: Floats
@@ -80,13 +82,14 @@ def complete(
     observed: Any,
     power: float = 0.5,
     regularization: float = 0.0,
-    max_iter: int = 500,
+    iterations: int = 500,
     tol: float = 1e-9,
     annealing: float = 0.9,
     two_sided: bool = True,
     factors: int | None = None,
     random_state: Any = None,
     show_progress: bool = False,
+    max_iter: int | None = None,
 ) -> Completion:
     """Complete a matrix of low rank from some of its entries: lin-RFM, which is IRLS-p with ``p = 2 - 4 power``.
 
@@ -103,7 +106,7 @@ def complete(
         rank is clear.
     regularization : float, at least 0
         Variance of the noise of an entry, in units of that of the signal as the prior has it; 0 interpolates.
-    max_iter : int, at least 1
+    iterations : int, at least 1
         The most rounds to run.
     tol : float, at least 0
         The rounds end when the completion changes by at most this, relative to its norm, two-sided at the highest rank
@@ -120,6 +123,8 @@ def complete(
         Two-sided: where the search for singular vectors starts.
     show_progress : bool
         Whether to show a bar over rounds.
+    max_iter : int, optional
+        The former name of ``iterations``.
 
     Returns
     -------
@@ -162,7 +167,10 @@ def complete(
     """
     power = check_number("power", power, 0)
     regularization = check_number("regularization", regularization, 0)
-    max_iter = check_integer("max_iter", max_iter, 1)
+    if max_iter is not None:
+        warn_renamed("max_iter of complete", "iterations")
+        iterations = max_iter
+    iterations = check_integer("iterations", iterations, 1)
     tol = check_number("tol", tol, 0)
     annealing = check_number("annealing", annealing, 0, 1 - np.finfo(float).eps, above=True)
     two_sided = check_flag("two_sided", two_sided)
@@ -171,7 +179,7 @@ def complete(
         if not two_sided:
             raise ParameterError(f"factors is {factors}, and one-sided completion has no limit on the rank; pass None")
     generator = check_generator(random_state)
-    progress = check_flag("show_progress", show_progress)
+    show_progress = check_flag("show_progress", show_progress)
     matrix = check_observed(observed)
     scale = float(np.abs(matrix.data).max())
     if scale == 0:
@@ -196,27 +204,28 @@ def complete(
                 "pass two_sided=True, which does not form the matrix",
             )
             rounds = one_sided_rounds(Observations(matrix), power, regularization, annealing)
-        return _run(rounds, scale, max_iter, tol, progress)
+        return _run(rounds, scale, iterations, tol, show_progress)
 
 
-def _run(rounds: Iterator[Any], scale: float, max_iter: int, tol: float, progress: bool) -> Completion:
+def _run(rounds: Iterator[Any], scale: float, iterations: int, tol: float, show_progress: bool) -> Completion:
     """Run rounds, of which there is one at least, until they end, stand still, or were enough; data are over ``scale``.
 
     What they yield is a :class:`DenseIterate` or a :class:`LowRankIterate`.
     """
     history: list[dict[str, float | None]] = []
     stopped, before = "max_iter", None
-    with tqdm(total=max_iter, desc="complete", disable=not progress) as bar:
+    with progress(show_progress, total=iterations, desc="complete", unit="round") as bar:
         for X in rounds:
             change = None if before is None else X.change(before)
             history.append({"eps": float(X.eps * scale), "rank": X.rank, "change": change, "residual": X.residual()})
-            bar.set_postfix(eps=f"{X.eps * scale:.1e}", change=change, refresh=False)
-            bar.update()
+            if bar is not None:
+                bar.set_postfix(eps=f"{X.eps * scale:.1e}", change=change, refresh=False)
+                bar.update()
             before = X
             if change is not None and change <= tol and X.settled:
                 stopped = "tol"
                 break
-            if len(history) == max_iter:
+            if len(history) == iterations:
                 break
         else:
             stopped = "rank"

@@ -12,14 +12,12 @@ from scipy.sparse import csr_matrix
 from rfm_recsys.completion.observations import Observations, row_of_entry, share_left
 from rfm_recsys.core import kernels
 from rfm_recsys.core.arrays import Floats
-from rfm_recsys.core.linalg import gram, multiply
+from rfm_recsys.core.linalg import REFINEMENTS, ROUNDING, gram, multiply
 from rfm_recsys.errors import DataError
 
 # Where one-sided annealing ends, in units of the start: its square is above the rounding of X^T X, and K, whose least
 # eigenvalue is eps^(4 power) of the largest, above its own.
 SMALLEST_EPS, LEAST_EIGENVALUE = 1e-6, 1e-12
-
-ROUNDING, REFINEMENTS = 1e-14, 2  # of a row's system of equations, in units of its trace
 
 LARGEST_ROOT = 16  # of matrices that is taken by products
 
@@ -152,17 +150,17 @@ def complete_rows(observed: Observations, K: Floats, regularization: float) -> F
     """
     traces = np.bincount(row_of_entry(observed), weights=np.diag(K)[observed.indices], minlength=observed.shape[0])
     shift = np.maximum(ROUNDING * traces, regularization)
-    A, left = np.zeros_like(observed.values), observed.values
+    A, residual = np.zeros_like(observed.values), observed.values
     for _ in range(1 if (shift <= regularization).all() else 1 + REFINEMENTS):
         step, fitted = np.empty_like(A), np.empty_like(A)
-        status = kernels.solve_rows_shifted(observed.indptr, observed.indices, shift, left, K, step, fitted)
+        status = kernels.solve_rows_shifted(observed.indptr, observed.indices, shift, residual, K, step, fitted)
         if status.any():
             raise DataError(
                 f"the system of equations of row {np.flatnonzero(status)[0]} is lost to rounding; pass a "
                 "regularization above 0, or a lower power"
             )
         A += step
-        left = left - fitted - regularization * step
+        residual = residual - fitted - regularization * step
     X = np.zeros(observed.shape)
     kernels.sparse_product(observed.indptr, observed.indices, A, K, X)
     return X

@@ -10,6 +10,10 @@ from rfm_recsys.core.arrays import Floats
 from rfm_recsys.core.kernels import dense_product, symmetric_product
 from rfm_recsys.errors import DataError
 
+# A system whose shift is below rounding, in units of its trace, is solved with a shift of that size; so many
+# steps of refinement take the difference off again.
+ROUNDING, REFINEMENTS = 1e-14, 2
+
 
 def multiply(A: Floats, B: Floats) -> Floats:
     """Return ``A @ B`` in the dtype of A."""

@@ -151,7 +151,7 @@ def errors_from_few(size: int, rank: int, seeds: int) -> dict[str, Any]:
         for condition, oversampling in ((10.0, 1.5), (1e5, 1.9)):
             for form, n_seeds, options in (
                 ("two-sided", seeds, {}),
-                ("one-sided", 1, {"two_sided": False, "max_iter": 60}),
+                ("one-sided", 1, {"two_sided": False, "iterations": 60}),
             ):
                 errors, seconds = [], []
                 for seed in range(n_seeds):
@@ -293,7 +293,7 @@ def _dense(observed: csr_matrix) -> tuple[Floats, Mask]:
 
 def lin_rfm(observed: csr_matrix, _rank: int, power: float, two_sided: bool) -> Floats:
     """Return lin-RFM's completion."""
-    return complete(observed, power, max_iter=ROUNDS, tol=TOLERANCE, two_sided=two_sided).toarray()
+    return complete(observed, power, iterations=ROUNDS, tol=TOLERANCE, two_sided=two_sided).toarray()
 
 
 def nuclear_norm(observed: csr_matrix, _rank: int) -> Floats:

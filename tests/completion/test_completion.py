@@ -233,7 +233,7 @@ def test_with_noise_a_prior_helps() -> None:
     noise = 0.3 * rng.normal(size=observed.nnz)
     noisy = csr_matrix((observed.data + noise, observed.indices, observed.indptr), shape=observed.shape)
     with_prior, without = (
-        complete(noisy, regularization=regularization, factors=2, max_iter=60) for regularization in (0.1, 0.0)
+        complete(noisy, regularization=regularization, factors=2, iterations=60) for regularization in (0.1, 0.0)
     )
     assert distance(with_prior.toarray(), Y) < distance(without.toarray(), Y) < 0.6
     assert distance(with_prior.left @ with_prior.right.T, Y) < 0.25
@@ -245,7 +245,7 @@ def test_order_and_unit_do_not_matter(two_sided: bool) -> None:
     observed, Y = problem((50, 40), 2, 3)
     rng = np.random.default_rng(0)
     rows, columns = rng.permutation(50), rng.permutation(40)
-    options: dict[str, Any] = {"two_sided": two_sided, "max_iter": 500 if two_sided else 30}
+    options: dict[str, Any] = {"two_sided": two_sided, "iterations": 500 if two_sided else 30}
 
     def completed(matrix: csr_matrix, seed: int = 0) -> Floats:
         return complete(matrix, random_state=seed, **options).toarray()
@@ -266,7 +266,7 @@ def test_order_and_unit_do_not_matter(two_sided: bool) -> None:
 
 def test_the_shorter_side_is_worked_on() -> None:
     observed, _ = problem((50, 40), 2, 3)
-    tall, wide = (complete(matrix, two_sided=False, max_iter=20) for matrix in (observed, observed.T.tocsr()))
+    tall, wide = (complete(matrix, two_sided=False, iterations=20) for matrix in (observed, observed.T.tocsr()))
     np.testing.assert_array_equal(tall.toarray().T.round(9), wide.toarray().round(9))
     np.testing.assert_array_equal(tall.singular_values, wide.singular_values)
 
@@ -277,7 +277,7 @@ def test_shapes_at_the_edge(two_sided: bool, power: float) -> None:
     full = np.random.default_rng(0).normal(size=(6, 5))
     for matrix in (full, full[:1], full[:, :1], full[:1, :1], full[:1] * [1, 1, 0, 0, 0], np.diag([1.0, 2, 3])):
         observed = csr_matrix(matrix)
-        completion = complete(observed, power, two_sided=two_sided, max_iter=40)
+        completion = complete(observed, power, two_sided=two_sided, iterations=40)
         assert completion.stopped in ("rank", "tol", "max_iter")
         X = completion.toarray()
         assert np.isfinite(X).all()
@@ -300,7 +300,7 @@ def test_a_stored_zero_is_an_observation() -> None:
 def test_power_zero_leaves_out_what_is_not_observed(power: float) -> None:
     observed = random_problem(20, 15, 0.5)
     for both_sides in (True, False):
-        completion = complete(observed, power, regularization=0.25, two_sided=both_sides, max_iter=1 if power else 5)
+        completion = complete(observed, power, regularization=0.25, two_sided=both_sides, iterations=1 if power else 5)
         np.testing.assert_allclose(completion.toarray(), observed.toarray() / 1.25, atol=1e-9)
 
 
@@ -319,7 +319,7 @@ def test_whatever_is_observed(shape: tuple[int, int], seed: int, power: float, t
         with pytest.raises(DataError, match="has no stored entry; pass what was observed"):
             complete(observed)
         return
-    completion = complete(observed, power, two_sided=two_sided, max_iter=15)
+    completion = complete(observed, power, two_sided=two_sided, iterations=15)
     X = completion.toarray() / scale
     assert np.isfinite(X).all()
     np.testing.assert_allclose(X[observed.nonzero()], observed.data / scale, atol=1e-4)
@@ -334,7 +334,7 @@ def test_one_thread_and_many_give_the_same_bits(two_sided: bool, monkeypatch: py
     results = []
     for number in (1, 2):
         monkeypatch.setattr(completion_model, "threads", lambda _, number=number: threads(number))
-        completion = complete(observed, two_sided=two_sided, max_iter=12)
+        completion = complete(observed, two_sided=two_sided, iterations=12)
         results.append((completion.toarray().tobytes(), str(completion.history)))
     assert results[0] == results[1]
 
@@ -352,19 +352,19 @@ def test_what_is_recorded(capsys: pytest.CaptureFixture[str]) -> None:
     assert last["residual"] is not None
     assert last["residual"] < 1e-6
     assert last["rank"] == len(completion.singular_values) == 2
-    one_sided = complete(observed, two_sided=False, max_iter=8)
+    one_sided = complete(observed, two_sided=False, iterations=8)
     assert (one_sided.stopped, one_sided.n_iter, one_sided.history[-1]["rank"]) == ("max_iter", 8, None)
     eps = [entry["eps"] or 0 for entry in one_sided.history[1:]]
     np.testing.assert_allclose(np.divide(eps[1:], eps[:-1]), 0.9)
     assert all((entry["residual"] or 0) < 1e-9 for entry in one_sided.history)
     assert complete(observed, two_sided=False, tol=0.1).stopped == "tol"
-    complete(observed, max_iter=2, show_progress=True)
+    complete(observed, iterations=2, show_progress=True)
     assert "complete" in capsys.readouterr().err
 
 
 def test_factors_bound_the_rank() -> None:
     observed, _ = problem((80, 60), 4, 3)
-    completion = complete(observed, factors=2, max_iter=40)
+    completion = complete(observed, factors=2, iterations=40)
     assert len(completion.singular_values) == 2
     assert completion.left.shape == (80, 4)
     assert completion.stopped in ("max_iter", "tol")
@@ -376,7 +376,7 @@ def test_factors_bound_the_rank() -> None:
         ({"power": -1}, ParameterError, "power is -1; pass a finite number at least 0"),
         ({"power": "a"}, ParameterTypeError, "power is 'a'"),
         ({"regularization": np.nan}, ParameterError, "regularization is nan"),
-        ({"max_iter": 0}, ParameterError, "max_iter is 0"),
+        ({"iterations": 0}, ParameterError, "iterations is 0"),
         ({"tol": -1e-3}, ParameterError, "tol is -0.001"),
         ({"annealing": 1}, ParameterError, "annealing is 1; pass a finite number above 0"),
         ({"two_sided": "no"}, ParameterTypeError, "two_sided is 'no'"),
@@ -416,13 +416,13 @@ def test_what_cannot_be_completed(observed: Any, error: type[Exception], message
 def test_formats(convert: Callable[[csr_matrix], Any]) -> None:
     observed, _ = problem((40, 30), 2, 3)
     before = observed.copy()
-    X = complete(observed, max_iter=5).toarray()
-    np.testing.assert_array_equal(complete(convert(observed), max_iter=5).toarray(), X)
+    X = complete(observed, iterations=5).toarray()
+    np.testing.assert_array_equal(complete(convert(observed), iterations=5).toarray(), X)
     assert (observed != before).nnz == 0
 
 
 def test_entries_outside() -> None:
-    completion = complete(problem((40, 30), 2, 3)[0], max_iter=3)
+    completion = complete(problem((40, 30), 2, 3)[0], iterations=3)
     with pytest.raises(IdError, match=r"row 40 is outside 0\.\.39"):
         completion.entries([40], [0])
     with pytest.raises(IdError, match="column -1"):
@@ -434,7 +434,7 @@ def test_entries_outside() -> None:
 
 def test_memory_that_is_not_there_is_told_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     observed, _ = problem((40, 30), 2, 3)
-    completion = complete(observed, max_iter=1)
+    completion = complete(observed, iterations=1)
     monkeypatch.setattr(memory, "available_memory", lambda: 10_000)
     with pytest.raises(InsufficientMemoryError, match="the completion of 40 x 30 to a rank of up to 6 needs about"):
         complete(observed)
@@ -460,3 +460,10 @@ def test_more_rows_than_columns_that_a_short_integer_counts() -> None:
 def test_the_example_and_the_public_names() -> None:
     assert doctest.testmod(completion_model) == (0, 9)
     assert (rfm_recsys.complete, rfm_recsys.Completion) == (complete, Completion)
+
+
+def test_the_former_name_of_iterations_works_with_a_warning() -> None:
+    observed = problem((40, 30), 2, 3)[0]
+    with pytest.warns(DeprecationWarning, match="max_iter of complete is now iterations"):
+        former = complete(observed, max_iter=3)
+    assert (former.n_iter, former.stopped) == (3, "max_iter")
