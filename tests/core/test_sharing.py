@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,48 @@ def joblib_workers() -> None:
         assert found == [answers(model, part) for model in models for part in (0, 1)]
 
 
+def pairs() -> None:
+    """Run each two of fit, recommend, metrics and ratings at once: none aborts, and each gives what it gives alone."""
+    from rfm_recsys import LinRFMRatings
+    from rfm_recsys.evaluation import Fold, evaluate
+
+    data, model = interactions(), fitted(16)
+    fold = Fold(data, np.arange(data.shape[0]), data, interactions(seed=2), known=True)
+
+    def metrics() -> str:
+        by_user, _ = evaluate(model, fold, [5, 20])
+        return hashlib.sha256(b"".join(values.tobytes() for values in by_user.values())).hexdigest()
+
+    def ratings() -> str:
+        learned = LinRFMRatings(4, 8, iterations=2).fit(data, show_progress=False)
+        return hashlib.sha256(learned.predict(np.arange(100), np.arange(100)).tobytes()).hexdigest()
+
+    works: list[Callable[[], str]] = [lambda: bits(fitted(16)), lambda: answers(model), metrics, ratings]
+    alone = [work() for work in works]
+    with ThreadPoolExecutor(2) as pool:
+        for a, b in combinations_with_replacement(range(len(works)), 2):
+            for _ in range(3 * SCALE):
+                assert list(pool.map(lambda k: works[k](), (a, b))) == [alone[a], alone[b]]
+
+
+def optuna_trials() -> None:
+    """As a user searches: two trials at once, each of which fits and evaluates."""
+    import optuna
+
+    from rfm_recsys.evaluation import Fold, evaluate, mean_over_users
+
+    data = interactions()
+    fold = Fold(data, np.arange(data.shape[0]), data, interactions(seed=2), known=True)
+
+    def objective(trial: optuna.Trial) -> float:
+        model = LinRFM(16, alpha=trial.suggest_float("alpha", 1, 30)).fit(data, show_progress=False)
+        return mean_over_users(evaluate(model, fold, [10])[0]["ndcg@10"])
+
+    study = optuna.create_study(direction="maximize")
+    study.optimize(objective, n_trials=10 * SCALE, n_jobs=2)
+    assert all(trial.state is optuna.trial.TrialState.COMPLETE for trial in study.trials)
+
+
 def bits_here() -> None:
     for factors in FACTORS:
         for dtype in (np.float32, np.float64):
@@ -187,7 +230,7 @@ def test_workers_answer_after_a_fit_in_the_parent(kind: str) -> None:
     run_alone("workers_of", kind)
 
 
-WORK = ["threads_that_ask_while_another_fits", "threads_that_fit", "forks", "joblib_workers"]
+WORK = ["threads_that_ask_while_another_fits", "threads_that_fit", "pairs", "optuna_trials", "forks", "joblib_workers"]
 
 
 @pytest.mark.parametrize("work", WORK)
