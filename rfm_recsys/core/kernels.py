@@ -40,7 +40,7 @@ TOPK_FEW = 16  # users for whom a matrix product is not worth its while
 TOPK_CANDIDATES = 2**19  # columns that a task holds for all its users: 4 MB
 SPARE = 8  # of so many of the best, the candidates are one more column, and one for all
 MARGIN = 2.0  # of sums of k terms, in units of sqrt(k) eps |u| |v|; of 8e7 in single precision none was off by .42
-NOT_FINITE = -1  # status of a row whose solution overflowed
+NOT_FINITE, UNSOLVED = -1, -2  # status of a row whose solution overflowed, and of one that iterations did not solve
 FAST = {"contract", "reassoc"}  # how sums may differ from IEEE's; a NaN stays one
 
 # BLAS and LAPACK, which read what is in C order as its transpose. Symmetric matrices are held in the upper triangle,
@@ -115,10 +115,10 @@ if COMPILED:
 
     @jit()
     def _multiply_transposed(A: Floats, B: Floats, out: Floats) -> None:
-        """Write ``A @ B.T`` into ``out``."""
+        """Write ``A @ B.T`` into the first rows and columns of ``out``."""
         (n, k), m = A.shape, B.shape[0]
         if n * m > 0:
-            _call("gemm TN", (m, n, k, 1.0, B, max(k, 1), A, max(k, 1), 0.0, out, m))
+            _call("gemm TN", (m, n, k, 1.0, B, max(k, 1), A, max(k, 1), 0.0, out, out.shape[1]))
 
     @jit()
     def _add_symmetric(A: Floats, B: Floats, out: Floats) -> None:
@@ -168,7 +168,7 @@ else:
         np.dot(A, B, out)
 
     def _multiply_transposed(A: Floats, B: Floats, out: Floats) -> None:
-        np.dot(A, B.T, out)
+        out[: len(A), : len(B)] = np.dot(A, B.T)
 
     def _add_symmetric(A: Floats, B: Floats, out: Floats) -> None:
         out += np.triu(A.T @ B)
@@ -245,6 +245,15 @@ def _gather(items: Ints, F: Floats, rows: Floats) -> None:
 
 
 @jit()
+def _weights(confidence: Floats) -> Floats:
+    """Return ``c - 1``: what an entry weighs beyond one that is not observed."""
+    weights = np.empty_like(confidence)
+    for j in range(len(confidence)):
+        weights[j] = abs(confidence[j]) - confidence.dtype.type(1)
+    return weights
+
+
+@jit()
 def _liked(confidence: Floats) -> Floats:
     """Return ``c p``: the confidences, 0 for those that say disliked."""
     liked = np.empty_like(confidence)
@@ -257,15 +266,15 @@ def _liked(confidence: Floats) -> Floats:
 
 
 @jit(FAST)
-def _add_gram_times(rows: Floats, confidence: Floats, p: Floats, out: Floats) -> Any:
-    """Add ``F_O^T diag(c - 1) F_O p`` to ``out`` and return its product with p.
+def _add_gram_times(rows: Floats, weight: Floats, p: Floats, out: Floats) -> Any:
+    """Add ``F_O^T diag(weight) F_O p`` to ``out`` and return its product with p.
 
     Each row is read once for both products with it, four rows at a time.
     """
-    zero, one = rows.dtype.type(0), rows.dtype.type(1)
+    zero = rows.dtype.type(0)
     total = zero
     n_factors = len(p)
-    fours = len(confidence) // 4 * 4
+    fours = len(weight) // 4 * 4
     for j in range(0, fours, 4):
         t0, t1, t2, t3 = zero, zero, zero, zero
         for k in range(n_factors):
@@ -273,16 +282,16 @@ def _add_gram_times(rows: Floats, confidence: Floats, p: Floats, out: Floats) ->
             t1 += rows[j + 1, k] * p[k]
             t2 += rows[j + 2, k] * p[k]
             t3 += rows[j + 3, k] * p[k]
-        w0, w1 = t0 * (abs(confidence[j]) - one), t1 * (abs(confidence[j + 1]) - one)
-        w2, w3 = t2 * (abs(confidence[j + 2]) - one), t3 * (abs(confidence[j + 3]) - one)
+        w0, w1 = t0 * weight[j], t1 * weight[j + 1]
+        w2, w3 = t2 * weight[j + 2], t3 * weight[j + 3]
         total += t0 * w0 + t1 * w1 + t2 * w2 + t3 * w3
         for k in range(n_factors):
             out[k] += w0 * rows[j, k] + w1 * rows[j + 1, k] + w2 * rows[j + 2, k] + w3 * rows[j + 3, k]
-    for j in range(fours, len(confidence)):
+    for j in range(fours, len(weight)):
         t0 = zero
         for k in range(n_factors):
             t0 += rows[j, k] * p[k]
-        w0 = t0 * (abs(confidence[j]) - one)
+        w0 = t0 * weight[j]
         total += t0 * w0
         for k in range(n_factors):
             out[k] += w0 * rows[j, k]
@@ -320,7 +329,7 @@ def _iterate(items: Ints, confidence: Floats, F: Floats, rows: Floats, work: Flo
     at most max(c, 1): its condition number is that of the confidences, whatever the data, and the error of u is at most
     the residual over min(c, 1). ``u`` is left alone where it does not vanish.
     """
-    r, p, q, x = work[0], work[1], work[2], work[3]
+    r, p, q, x, weights = work[0], work[1], work[2], work[3], _weights(confidence)
     for k in range(len(u)):
         r[k], p[k], x[k] = u[k], 0, 0
     square = _dot(r, r)
@@ -333,7 +342,7 @@ def _iterate(items: Ints, confidence: Floats, F: Floats, rows: Floats, work: Flo
             panel = items[first : first + len(rows)]
             if len(panel) < len(items):
                 _gather(panel, F, rows)
-            curvature += _add_gram_times(rows, confidence[first : first + len(rows)], p, q)
+            curvature += _add_gram_times(rows, weights[first : first + len(rows)], p, q)
         before, square = square, _advance(square / curvature, p, q, x, r)
         if square <= enough:
             for k in range(len(u)):
@@ -358,7 +367,7 @@ def _gather_scaled(sign: float, items: Ints, confidence: Floats, F: Floats, rows
 
 
 @jit()
-def _factorise(items: Ints, confidence: Floats, F: Floats, rows: Floats, square: Floats, u: Floats) -> Any:
+def _factorise(items: Ints, confidence: Floats, F: Floats, rows: Floats, u: Floats) -> Any:
     """Solve for one user by a Cholesky factorisation into ``u``; return LAPACK's status.
 
     In the items (dual, by Woodbury's identity) with fewer items than factors, none of them with a confidence below 1;
@@ -374,7 +383,7 @@ def _factorise(items: Ints, confidence: Floats, F: Floats, rows: Floats, square:
         n = _gather_scaled(1.0, items, confidence, F, rows)
         if n == 0:  # all confidences are 1
             return np.int64(0)
-        G, A, z = rows[:n], square[: n * n].reshape(n, n), np.empty_like(u)[:n]
+        G, A, z = rows[:n], np.empty((n, n), dtype=F.dtype), np.empty(n, dtype=F.dtype)
         _multiply_transposed(G, G, A)
         for j in range(n):
             A[j, j] += 1
@@ -383,8 +392,7 @@ def _factorise(items: Ints, confidence: Floats, F: Floats, rows: Floats, square:
         for j in range(n):
             _add_scaled(-z[j], G[j], u)
         return status
-    A = square.reshape(n_factors, n_factors)
-    A[:] = 0
+    A = np.zeros((n_factors, n_factors), dtype=F.dtype)
     for k in range(n_factors):
         A[k, k] = 1
     for first in range(0, n_items, PANEL_ROWS):
@@ -409,7 +417,11 @@ def solve_rows(indptr: Ints, indices: Ints, confidence: Floats, F: Floats, out: 
     not get there in ``MOST_ITERATIONS``. Returns LAPACK's status, or ``NOT_FINITE``, shape (users,).
     """
     status = np.zeros(len(out), dtype=np.int64)
-    run_rows(_solve_rows, indptr, indices, confidence, F, gathered_rows(F.shape[1]), out, status)
+    n_gathered = gathered_rows(F.shape[1])
+    run_rows(_solve_rows, indptr, indices, confidence, F, n_gathered, out, status)
+    unsolved = np.flatnonzero(status == UNSOLVED)
+    if len(unsolved):  # most data have none, and then that kernel is not even compiled
+        run(_factorise_rows, len(unsolved), unsolved, indptr, indices, confidence, F, n_gathered, out, status)
     return status
 
 
@@ -427,7 +439,6 @@ def _solve_rows(
 ) -> None:
     n_factors = F.shape[1]
     rows = np.empty((n_gathered, n_factors), dtype=F.dtype)
-    square = np.empty(n_factors * n_factors, dtype=F.dtype)
     work = np.empty((4, n_factors), dtype=F.dtype)
     for user in range(first, last):
         items, c = indices[indptr[user] : indptr[user + 1]], confidence[indptr[user] : indptr[user + 1]]
@@ -435,13 +446,33 @@ def _solve_rows(
         u[:] = 0
         if len(items) == 0:
             continue
-        solved = False
+        status[user] = UNSOLVED
         if len(items) <= n_gathered or n_gathered < LONG * n_factors:
             _add_rows(items, _liked(c), F, u)
             _gather(items[:n_gathered], F, rows)
-            solved = _iterate(items, c, F, rows, work, u)
-        if not solved:
-            status[user] = _factorise(items, c, F, rows, square, u)
+            if _iterate(items, c, F, rows, work, u):
+                status[user] = 0 if np.isfinite(_dot(u, u)) else NOT_FINITE
+
+
+@kernel()
+def _factorise_rows(
+    first: int,
+    last: int,
+    users: Ints,
+    indptr: Ints,
+    indices: Ints,
+    confidence: Floats,
+    F: Floats,
+    n_gathered: int,
+    out: Floats,
+    status: Ints,
+) -> None:
+    rows = np.empty((n_gathered, F.shape[1]), dtype=F.dtype)
+    for k in range(first, last):
+        user = users[k]
+        u = out[user]
+        start, stop = indptr[user], indptr[user + 1]
+        status[user] = _factorise(indices[start:stop], confidence[start:stop], F, rows, u)
         if not np.isfinite(_dot(u, u)):
             status[user] = NOT_FINITE
 
@@ -595,7 +626,7 @@ def _gram_products(
         for begin in range(indptr[chosen[k]], stop, AT_ONCE):
             end = min(begin + AT_ONCE, stop)
             _gather(indices[begin:end], F, rows)
-            _add_gram_times(rows, confidence[begin:end], P[k], out[k])
+            _add_gram_times(rows, _weights(confidence[begin:end]), P[k], out[k])
 
 
 def residuals(indptr: Ints, indices: Ints, confidence: Floats, U: Floats, F: Floats, out: Floats) -> None:
@@ -1003,17 +1034,16 @@ def _top_k(
 ) -> None:
     """Do ranges of ``at_once`` users; ``counts`` are that, how many candidates there are of each, and the margin."""
     at_once, n_candidates, margin = counts
-    buffer = np.empty(at_once * TOPK_COLUMNS, dtype=V.dtype)
+    block = np.empty((at_once, TOPK_COLUMNS), dtype=V.dtype)
     heap_ids = np.empty((at_once, n_candidates), dtype=np.int32)
     heap_scores = np.empty((at_once, n_candidates), dtype=V.dtype)
     for task in range(first, last):
         begin, end = task * at_once, min((task + 1) * at_once, len(ids))
         for column in range(0, len(V), TOPK_COLUMNS):
             columns = V[column : column + TOPK_COLUMNS]
-            block = buffer[: (end - begin) * len(columns)].reshape(end - begin, len(columns))
             _multiply_transposed(U[begin:end], columns, block)
             for row in range(begin, end):
-                values, k = block[row - begin], row - begin
+                values, k = block[row - begin, : len(columns)], row - begin
                 _exclude(indices[indptr[row] : indptr[row + 1]], column, values)
                 _exclude(filtered, column, values)
                 _offer(values, column, n_candidates, heap_ids[k], heap_scores[k])
@@ -1021,7 +1051,7 @@ def _top_k(
             u, k = U[row], row - begin
             if not _best_of(u, V, margin * np.sqrt(_dot(u, u)), heap_ids[k], heap_scores[k], ids[row], scores[row]):
                 listed = indices[indptr[row] : indptr[row + 1]]
-                _best(u, V, listed, filtered, buffer[:TOPK_COLUMNS], ids[row], scores[row])
+                _best(u, V, listed, filtered, block[0], ids[row], scores[row])
 
 
 def top_k_sparse(

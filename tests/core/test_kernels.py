@@ -90,8 +90,8 @@ def iterate_compiled(items: Any, c: Any, F: Any, rows: Any, work: Any, u: Any) -
 
 
 @numba.njit  # type: ignore[untyped-decorator, unused-ignore]
-def factorise_compiled(items: Any, c: Any, F: Any, rows: Any, square: Any, u: Any) -> Any:
-    return kernels._factorise(items, c, F, rows, square, u)
+def factorise_compiled(items: Any, c: Any, F: Any, rows: Any, u: Any) -> Any:
+    return kernels._factorise(items, c, F, rows, u)
 
 
 def iterate(confidence: csr_matrix, F: Floats) -> tuple[bool, Floats, Floats]:
@@ -202,8 +202,8 @@ def test_solve_rows_gathers_long_rows_in_parts(n_items: int, last: float) -> Non
     assert_close(solve_rows(confidence, F), twin)
     _, items, c = csr_arrays(confidence)
     u: Floats = F[items].T @ c
-    rows, square = np.empty((gathered_rows(FACTORS), FACTORS)), np.empty(FACTORS**2)
-    assert factorise_compiled(items, c, F, rows, square, u) == 0
+    rows = np.empty((gathered_rows(FACTORS), FACTORS))
+    assert factorise_compiled(items, c, F, rows, u) == 0
     assert_close(u, twin[0])
 
 
