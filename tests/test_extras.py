@@ -31,7 +31,7 @@ PYTHON = {  # what a user writes, and the extra that it needs
     "import rfm_recsys.regression": "regression",
     "import rfm_recsys.evaluation": "evaluation",
     "import rfm_recsys.report.comparison": "evaluation",
-    "import rfm_recsys.paper.report": "paper",
+    "import rfm_recsys.paper.experiments": "paper",
     "import rfm_recsys.distributed": "distributed",
 }
 LATER = [  # what finds only as it runs that it needs another extra, too

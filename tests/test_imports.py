@@ -15,8 +15,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("datasets",),
     ("tables",),
     ("evaluation", "distributed"),
-    ("report",),
     ("paper",),
+    ("report",),
     ("cli",),
 )
 LEVELS = {part: level for level, parts in enumerate(LAYERS) for part in parts}
@@ -43,7 +43,7 @@ def test_imports_run_down_the_layers() -> None:
     faces |= {"TableModel": "tables", "LinRFMRegressor": "regression"}
     for file in PACKAGE.rglob("*.py"):
         part = part_of(file)
-        if part == "__init__":
+        if part in ("__init__", "model", "recovery"):  # faces: the last two are former places of names
             continue
         for name in imports_of(file):
             other = faces.get(name, name)

@@ -17,7 +17,8 @@ from rfm_recsys.errors import ParameterError
 from rfm_recsys.evaluation import CANDIDATES, parse_budget, read_protocol, write_json
 from rfm_recsys.evaluation import compare as run
 from rfm_recsys.evaluation.protocol import FOLDERS
-from rfm_recsys.report.comparison import Comparison, better_end, verdict, write_report
+from rfm_recsys.report.comparison import better_end, verdict, write_report
+from rfm_recsys.report.results import Comparison
 
 USUAL = "LinRFM, ALS, EASE, ItemKNN-cosine, Popularity"
 PROTOCOLS = sorted({path.stem for folder in FOLDERS for path in folder.glob("*.toml")})

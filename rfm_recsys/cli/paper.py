@@ -10,7 +10,8 @@ from rfm_recsys.cli.options import ResultOption, report_beside
 from rfm_recsys.core.files import check_target
 from rfm_recsys.errors import DataError
 from rfm_recsys.evaluation import write_json
-from rfm_recsys.paper.report import claims, run, write_report
+from rfm_recsys.paper.experiments import claims, run
+from rfm_recsys.report.paper import write_report
 
 
 def paper(

@@ -1,6 +1,6 @@
 """Offline ranking evaluation: splits, metrics, error bars, baselines, fair tuning, and the comparison.
 
-Its report is in :mod:`rfm_recsys.evaluation.report`, which alone needs matplotlib.
+Its page is :mod:`rfm_recsys.report.comparison`.
 """
 
 from rfm_recsys.core.extras import extra

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from rfm_recsys.cli.app import app
 from rfm_recsys.errors import DataError
-from rfm_recsys.paper import matrices, ratings, report, vectors
+from rfm_recsys.paper import experiments, matrices, ratings, vectors
+from rfm_recsys.report import paper as page_of_paper
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         "few entries": lambda *_: matrices.errors_from_few(40, 1, 1),
         "times": lambda *_: matrices.times_by_size([20, 30], [30, 40], 1),
     }
-    monkeypatch.setattr(report, "EXPERIMENTS", report.EXPERIMENTS | small)
+    monkeypatch.setattr(experiments, "EXPERIMENTS", experiments.EXPERIMENTS | small)
 
 
 def run(*arguments: str) -> Any:
@@ -38,11 +39,11 @@ def test_the_command_writes_json_and_a_page_that_stands_alone(tmp_path: Path) ->
     answer = run("--output", str(tmp_path / "out.json"))
     assert answer.exit_code == 0, answer.output
     result = json.loads((tmp_path / "out.json").read_text())
-    assert list(result["experiments"]) == list(report.EXPERIMENTS)
+    assert list(result["experiments"]) == list(experiments.EXPERIMENTS)
     assert all("error" not in found for found in result["experiments"].values())
     page = (tmp_path / "out.html").read_text()
-    assert page == report.render_report(result)
-    drawn = [figure["keys"] for figure in report._transitions(result["experiments"]["phase transitions"])]
+    assert page == page_of_paper.render_report(result)
+    drawn = [figure["keys"] for figure in page_of_paper._transitions(result["experiments"]["phase transitions"])]
     assert [[label for _, label in keys] for keys in drawn[::2]] == [
         ["two-sided lin-RFM, power 1/2", "nuclear norm", "deep network, depth 3"],
         ["power 1/2"],
@@ -51,12 +52,12 @@ def test_the_command_writes_json_and_a_page_that_stands_alone(tmp_path: Path) ->
     assert page.count('role="img"') == 2 + 3 * 2 + 2 + 2
     assert "src=" not in page
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.html", "out.json"]
-    for claim, holds, evidence in report.claims(result):
+    for claim, holds, evidence in experiments.claims(result):
         assert f"{'yes' if holds else 'no '} {claim}: {evidence}" in answer.output.replace("\n", "")
     # the same again
     for name in ("phase transitions", "sparse regression"):
         del result["experiments"][name]["seconds"]
-        assert report.EXPERIMENTS[name](True, None) == result["experiments"][name]
+        assert experiments.EXPERIMENTS[name](True, None) == result["experiments"][name]
 
 
 @pytest.mark.usefixtures("tiny")
@@ -64,7 +65,9 @@ def test_an_experiment_that_fails_costs_the_others_nothing(tmp_path: Path, monke
     def fail(*_: object) -> dict[str, Any]:
         raise DataError("there are <no> data")
 
-    monkeypatch.setattr(report, "EXPERIMENTS", report.EXPERIMENTS | {"times": fail, "equivalence on matrices": fail})
+    monkeypatch.setattr(
+        experiments, "EXPERIMENTS", experiments.EXPERIMENTS | {"times": fail, "equivalence on matrices": fail}
+    )
     answer = run("--output", str(tmp_path / "out.json"))
     assert answer.exit_code == 1
     assert "times failed: DataError: there are <no> data" in answer.output
@@ -86,14 +89,14 @@ def test_where_nothing_was_tried_that_is_enough_no_claim_holds() -> None:
         "Lasso": 2.0,
         "other": None,
     }
-    holds, evidence = report._fewer("", needed, "Lasso", "samples")[1:]
+    holds, evidence = experiments._fewer("", needed, "Lasso", "samples")[1:]
     assert (holds, evidence) == (True, "lin-RFM, power 1/2, among others: samples 1.5; Lasso: samples 2")
-    assert report._fewer("", {"lin-RFM": 1.5, "other": None}, "other", "samples")[1:] == (
+    assert experiments._fewer("", {"lin-RFM": 1.5, "other": None}, "other", "samples")[1:] == (
         True,
         "lin-RFM: samples 1.5; other: more than was tried",
     )
-    assert not report._fewer("", {"lin-RFM": None, "Lasso": None}, "Lasso", "")[1]
-    assert not report._fewer("", {"lin-RFM": 2.0, "Lasso": 2.0}, "Lasso", "")[1]
+    assert not experiments._fewer("", {"lin-RFM": None, "Lasso": None}, "Lasso", "")[1]
+    assert not experiments._fewer("", {"lin-RFM": 2.0, "Lasso": 2.0}, "Lasso", "")[1]
 
 
 def test_a_baseline_is_given_where_it_first_has_enough() -> None:
@@ -106,9 +109,9 @@ def test_a_baseline_is_given_where_it_first_has_enough() -> None:
         "curves": curves,
         "needed": [{"method": "lin-RFM", "samples": 3}, {"method": "deep network", "samples": None}],
     }
-    assert report._needed(found, [1, 2, 3], "samples") == {"lin-RFM": 3, "deep network": 2, "nuclear norm": None}
+    assert experiments._needed(found, [1, 2, 3], "samples") == {"lin-RFM": 3, "deep network": 2, "nuclear norm": None}
 
 
 def test_another_result_is_refused() -> None:
     with pytest.raises(DataError, match="rfm_recsys comparison"):
-        report.render_report({"format": "rfm_recsys comparison", "version": 1})
+        page_of_paper.render_report({"format": "rfm_recsys comparison", "version": 1})

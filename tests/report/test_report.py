@@ -15,9 +15,11 @@ import pytest
 from sample_comparison import sample
 
 from rfm_recsys.errors import DataError
-from rfm_recsys.report import comparison as report
-from rfm_recsys.report.comparison import Comparison, render_report, verdict, write_report
-from rfm_recsys.report.page import LINE, number, seconds, spread
+from rfm_recsys.report import comparison_plots
+from rfm_recsys.report.comparison import render_report, verdict, write_report
+from rfm_recsys.report.page import number, seconds
+from rfm_recsys.report.plots import LINE, spread
+from rfm_recsys.report.results import Comparison
 
 
 @pytest.fixture(scope="module")
@@ -332,7 +334,7 @@ def test_numbers(value: float | None, text: str) -> None:
 
 def test_the_front_holds_what_no_other_beats_in_both() -> None:
     times, qualities = [3.0, 1.0, 2.0, 2.0, 4.0], [0.5, 0.2, 0.4, 0.3, 0.5]
-    assert report._pareto_front(times, qualities) == [(1.0, 0.2), (2.0, 0.4), (3.0, 0.5)]
+    assert comparison_plots._pareto_front(times, qualities) == [(1.0, 0.2), (2.0, 0.4), (3.0, 0.5)]
 
 
 def test_names_are_moved_a_line_apart_and_stay_below_the_top() -> None:
