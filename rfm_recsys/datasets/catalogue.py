@@ -43,7 +43,7 @@ def _read_movielens(path: str) -> Interactions:
     return load_movielens(name if name in MOVIELENS else "1m", path)
 
 
-SOURCES = (  # the first that matches is read
+SOURCES = [  # the first that matches is read
     Source("'synthetic'", lambda name: name == "synthetic", lambda _: synthetic_movielens()),
     Source(
         "a folder with train.txt and test.txt in LightGCN's format",
@@ -61,7 +61,7 @@ SOURCES = (  # the first that matches is read
         lambda name: name.removeprefix("ml-") in MOVIELENS,
         lambda name: load_movielens(name.removeprefix("ml-")),
     ),
-)
+]
 
 
 def load(dataset: str | PathLike[str]) -> Data:

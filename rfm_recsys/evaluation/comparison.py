@@ -25,15 +25,9 @@ from rfm_recsys.datasets import Interactions
 from rfm_recsys.errors import ParameterError
 from rfm_recsys.evaluation.candidates import Candidate
 from rfm_recsys.evaluation.fitting import Fitted, FittingProcess
+from rfm_recsys.evaluation.groups import activity_groups, popularity_groups
 from rfm_recsys.evaluation.journal import Journal
-from rfm_recsys.evaluation.metrics import (
-    USER_METRICS,
-    activity_groups,
-    catalogue_metrics,
-    mean_over_users,
-    popularity_groups,
-    user_metrics,
-)
+from rfm_recsys.evaluation.metrics import USER_METRICS, catalogue_metrics, mean_over_users, user_metrics
 from rfm_recsys.evaluation.protocol import Data, Protocol
 from rfm_recsys.evaluation.significance import interval, paired_difference
 from rfm_recsys.evaluation.splits import Fold, Split, canonical_csr

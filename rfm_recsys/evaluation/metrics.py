@@ -42,7 +42,6 @@ from rfm_recsys.core.runtime import kernel, run
 from rfm_recsys.errors import DataError, ParameterError
 from rfm_recsys.evaluation.splits import Fold, canonical_csr
 
-ACTIVITY_GROUPS, POPULARITY_GROUPS = 4, 3
 USERS_AT_ONCE = 512  # that a model is asked for together
 USERS_MEASURED = 4096  # whose lists are measured together, which bounds the memory
 
@@ -308,15 +307,6 @@ class Ranker(Protocol):
         """Return item ids and scores, both of shape (n, N), best first."""
 
 
-@dataclass(frozen=True)
-class Group:
-    """A metric's value over the ``count`` users, or targets, of a group."""
-
-    label: str
-    count: int
-    value: float
-
-
 def rank(model: Ranker, fold: Fold, depth: int, users_at_once: int = USERS_AT_ONCE) -> NDArray[np.int32]:
     """Return each user's list, shape (n, depth), from a fitted model, asked for a block of users at a time.
 
@@ -347,7 +337,7 @@ def rank(model: Ranker, fold: Fold, depth: int, users_at_once: int = USERS_AT_ON
             raise DataError(
                 f"recommend returned ids of shape {found.shape}; return ({len(userids[block])}, {depth}) for N={depth}"
             )
-        ids[block, : found.shape[1]] = _checked(found, (len(found), fold_in.shape[1]))
+        ids[block, : found.shape[1]] = checked_lists(found, (len(found), fold_in.shape[1]))
     return _cleaned(ids, fold_in)
 
 
@@ -392,7 +382,7 @@ def user_metrics(
     owned = csr_matrix(wanted.shape, dtype=np.float32) if fold_in is None else canonical_csr(fold_in)
     if owned.shape != wanted.shape:
         raise DataError(f"fold_in has the shape {owned.shape}, target {wanted.shape}; pass rows of the same users")
-    top = _checked(ids, wanted.shape, int(cuts[-1]))
+    top = checked_lists(ids, wanted.shape, int(cuts[-1]))
     values = {f"{name}@{k}": np.full(len(top), np.nan) for name in USER_METRICS for k in cuts.tolist()}
     targeted = np.flatnonzero(np.diff(wanted.indptr) > 0)
     for start in range(0, len(targeted), USERS_MEASURED):
@@ -427,64 +417,9 @@ def catalogue_metrics(ids: NDArray[np.integer], fold: Fold, cutoffs: Sequence[in
     """
     cuts = _cutoffs(cutoffs)
     fold_in = canonical_csr(fold.fold_in)
-    top = _cleaned(_checked(ids, fold_in.shape, int(cuts[-1])), fold_in)
-    catalogue = Catalogue(top, _popularity(fold), fold.train.shape[0], fold_in)
+    top = _cleaned(checked_lists(ids, fold_in.shape, int(cuts[-1])), fold_in)
+    catalogue = Catalogue(top, popularity_of(fold), fold.train.shape[0], fold_in)
     return {f"{name}@{k}": metric.of(catalogue, k) for name, metric in CATALOGUE_METRICS.items() for k in cuts.tolist()}
-
-
-def activity_groups(values: NDArray[np.float64], fold: Fold) -> list[Group]:
-    """Return a metric's mean over users in up to four groups of about equal size, by how many items users have.
-
-    Parameters
-    ----------
-    values : array, shape (n,)
-        A metric of the fold's users; those with nan are left out.
-    fold : Fold
-
-    Returns
-    -------
-    list of Group
-        From the least active on, labelled by the number of items in ``fold_in``, as "1-24 items".
-    """
-    if np.shape(values) != (len(fold.users),):
-        raise DataError(f"values have shape {np.shape(values)}; pass one for each of {len(fold.users)} users")
-    measured = ~np.isnan(values)
-    activity = np.diff(fold.fold_in.indptr)[measured]
-    groups = []
-    for low, high in _bands(activity, ACTIVITY_GROUPS):
-        members = values[measured][(activity >= low) & (activity <= high)]
-        groups.append(Group(_label(low, high, "item"), len(members), float(members.mean())))
-    return groups
-
-
-def popularity_groups(ids: NDArray[np.integer], fold: Fold, k: int) -> list[Group]:
-    """Return the recall at k of the targets in up to three groups of about equally many, by how popular the items are.
-
-    Parameters
-    ----------
-    ids : integer array, shape (n, depth)
-        Recommended items, best first; -1 is an empty slot.
-    fold : Fold
-    k : int
-
-    Returns
-    -------
-    list of Group
-        From the least popular on, labelled by the items' users in ``fold.train``, as "0-39 users". The value is the
-        share of all the group's targets that are found, the count the number of its targets.
-    """
-    target = canonical_csr(fold.target)
-    n_users, n_items = target.shape
-    top = _checked(ids, target.shape, check_integer("k", k, 1))[:, :k].astype(np.int64)
-    users = np.arange(n_users, dtype=np.int64)
-    wanted = np.repeat(users, np.diff(target.indptr)) * n_items + target.indices
-    found = np.isin(wanted, (users[:, None] * n_items + top)[top >= 0])
-    popularity = _popularity(fold)[target.indices]
-    groups = []
-    for low, high in _bands(popularity, POPULARITY_GROUPS):
-        members = found[(popularity >= low) & (popularity <= high)]
-        groups.append(Group(_label(low, high, "user"), len(members), float(members.mean())))
-    return groups
 
 
 def mean_over_users(values: NDArray[np.float64]) -> float:
@@ -533,7 +468,7 @@ def _cutoffs(cutoffs: Sequence[int]) -> NDArray[np.intp]:
     return cuts
 
 
-def _checked(ids: Any, shape: tuple[int, int], depth: int = 0) -> NDArray[np.int32]:
+def checked_lists(ids: Any, shape: tuple[int, int], depth: int = 0) -> NDArray[np.int32]:
     """Return ids that are lists of ``depth`` items or more, or of the whole catalogue, for users x items ``shape``."""
     n_users, n_items = shape
     top = np.asarray(ids)
@@ -554,26 +489,14 @@ def _cleaned(ids: NDArray[np.int32], fold_in: csr_matrix) -> NDArray[np.int32]:
     return cleaned
 
 
-def _popularity(fold: Fold) -> NDArray[np.int64]:
+def popularity_of(fold: Fold) -> NDArray[np.int64]:
+    """Return how many training users each item has, shape (items,)."""
     return np.bincount(canonical_csr(fold.train).indices, minlength=fold.train.shape[1])
 
 
 def _row_sums(values: NDArray[np.int64], indptr: NDArray[np.integer]) -> NDArray[np.int64]:
     sums: NDArray[np.int64] = np.diff(np.concatenate(([0], np.cumsum(values)))[indptr])
     return sums
-
-
-def _bands(values: NDArray[np.integer], n: int) -> list[tuple[int, int]]:
-    """Return up to n ranges (lowest and highest value, both within) of about equally many ``values``, in order."""
-    if len(values) == 0:
-        return []
-    highs = np.unique(np.quantile(values, np.arange(1, n + 1) / n, method="inverted_cdf")).tolist()
-    lows = [int(values.min()), *(int(values[values > high].min()) for high in highs[:-1])]
-    return [(low, int(high)) for low, high in zip(lows, highs, strict=True)]
-
-
-def _label(low: int, high: int, what: str) -> str:
-    return f"{low} {what}{'' if low == 1 else 's'}" if low == high else f"{low}-{high} {what}s"
 
 
 def _lists(ids: NDArray[np.int32], target: csr_matrix, fold_in: csr_matrix, depth: int) -> Lists:

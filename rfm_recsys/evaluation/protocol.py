@@ -1,7 +1,7 @@
 """Protocols: what is split how, and what counts. Each is a TOML file, the ones that come with us by name."""
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
@@ -14,9 +14,8 @@ from rfm_recsys.datasets import Interactions
 from rfm_recsys.errors import DataError, ParameterError
 from rfm_recsys.evaluation import splits
 from rfm_recsys.evaluation.metrics import CATALOGUE_METRICS, USER_METRICS
-from rfm_recsys.evaluation.splits import Split
+from rfm_recsys.evaluation.splits import SPLITS, Split
 
-SPLITS = ("strong_generalisation", "random_fraction", "leave_k_out", "leave_last_out", "time_split", "given_split")
 # beside this file in an installed package, in the folder of what was measured in a checkout
 FOLDERS = (Path(__file__).parent / "protocols", Path(__file__).parents[2] / "evaluation" / "protocols")
 
@@ -59,7 +58,7 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
             raise ParameterError(f"split is {self.split!r}; pass one of {', '.join(SPLITS)}")
-        known = signature(getattr(splits, self.split)).parameters
+        known = signature(SPLITS[self.split]).parameters
         for option in self.options:
             if option not in known or option == "seed":
                 raise ParameterError(f"{self.split} has no option {option!r}; pass some of {', '.join(known)}")
@@ -77,7 +76,7 @@ class Protocol:
 
     def apply(self, data: Data, seed: int) -> Split:
         """Split data, every interaction of which counts as one positive whatever its value."""
-        function: Callable[..., Split] = getattr(splits, self.split)
+        function = SPLITS[self.split]
         if self.split == "given_split":
             if isinstance(data, Interactions):
                 raise DataError(

@@ -7,8 +7,9 @@ All functions take a SciPy sparse matrix of users x items or :class:`~rfm_recsys
 by time take the latter only. None alters its input.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
 import numpy as np
 import scipy.sparse as sp
@@ -24,6 +25,16 @@ DEFAULT_HELD_OUT = 600  # users at most, and a tenth of all users at most
 TRAIN, VALIDATION, TEST = range(3)
 
 Seed: TypeAlias = int | np.random.Generator
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+SPLITS: dict[str, Callable[..., "Split"]] = {}
+
+
+def split(function: Function) -> Function:
+    """Register a function that returns a :class:`Split`, so that protocols know it by its name."""
+    SPLITS[function.__name__] = function
+    return function
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,7 @@ def canonical_csr(matrix: Any) -> sp.csr_matrix:
     return csr
 
 
+@split
 def strong_generalisation(data: Any, held_out_users: int | None = None, seed: Seed = 0) -> Split:
     """Hold out users, show four fifths of each one's items and keep a fifth to be found (Liang et al. 2018).
 
@@ -138,6 +150,7 @@ def strong_generalisation(data: Any, held_out_users: int | None = None, seed: Se
     return Split(fold(np.sort(chosen[:held_out_users])), fold(np.sort(chosen[held_out_users:])))
 
 
+@split
 def random_fraction(data: Any, fraction: float = 0.2, seed: Seed = 0) -> Split:
     """Test on that fraction of each user's items, chosen at random, and validate on the same fraction of the rest.
 
@@ -165,6 +178,7 @@ def random_fraction(data: Any, fraction: float = 0.2, seed: Seed = 0) -> Split:
     return _by_place(matrix, places, n_test, n_validation, f"fraction={fraction}")
 
 
+@split
 def leave_k_out(data: Any, k: int = 1, seed: Seed = 0) -> Split:
     """Test on k items of each user, chosen at random, and validate on k others.
 
@@ -187,6 +201,7 @@ def leave_k_out(data: Any, k: int = 1, seed: Seed = 0) -> Split:
     return _leave_out(matrix, _places(matrix, np.random.default_rng(seed).random(matrix.nnz)), k)
 
 
+@split
 def leave_last_out(interactions: Interactions, k: int = 1) -> Split:
     """Test on the last k items of each user by time, and validate on the k before them.
 
@@ -204,6 +219,7 @@ def leave_last_out(interactions: Interactions, k: int = 1) -> Split:
     return _leave_out(matrix, _places(matrix, -matrix.indices.astype(np.int64), -times), k)
 
 
+@split
 def time_split(interactions: Interactions, fraction: float = 0.1) -> Split:
     """Test on the last fraction of all interactions by time, and validate on as many before them, rounded down.
 
@@ -238,6 +254,7 @@ def time_split(interactions: Interactions, fraction: float = 0.1) -> Split:
     return _known(matrix, part)
 
 
+@split
 def given_split(train: Any, validation: Any, test: Any) -> Split:
     """Return a published split, such as LightGCN's, as a :class:`Split` of known users.
 

@@ -18,16 +18,14 @@ from sklearn import metrics as sk
 
 from rfm_recsys.core.runtime import threads
 from rfm_recsys.errors import DataError, ParameterError, ParameterTypeError
+from rfm_recsys.evaluation.groups import Group, activity_groups, popularity_groups
 from rfm_recsys.evaluation.metrics import (
     CATALOGUE_METRICS,
     USER_METRICS,
-    Group,
-    activity_groups,
     catalogue_metrics,
     evaluate,
     mae,
     mean_over_users,
-    popularity_groups,
     rank,
     rmse,
     user_metrics,
