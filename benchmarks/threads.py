@@ -26,8 +26,8 @@ def main() -> None:
 
         fit(0)
         with ThreadPoolExecutor(2) as pool:
-            alone = median_seconds(lambda: [*map(fit, range(2))], arguments.repeats)  # noqa: B023
-            together = median_seconds(lambda: [*pool.map(fit, range(2))], arguments.repeats)  # noqa: B023
+            alone = median_seconds(lambda: [*map(fit, range(2))], arguments.repeats)
+            together = median_seconds(lambda: [*pool.map(fit, range(2))], arguments.repeats)
         rows.append({"factors": factors, "seconds": {"in turn": alone, "at once": together}, "ratio": together / alone})
         print(rows[-1])
     write("threads", {"interactions": data.nnz, "rows": rows})
