@@ -5,7 +5,7 @@ from scipy.linalg import norm  # which neither overflows nor underflows
 from scipy.sparse import csr_matrix
 
 from rfm_recsys.core import kernels
-from rfm_recsys.core.arrays import Floats, Ints, csr_arrays
+from rfm_recsys.core.arrays import Floats, csr_arrays
 
 
 class Observations:
@@ -48,11 +48,6 @@ class Observations:
         out = np.zeros((self.shape[1], Q.shape[1]))
         kernels.sparse_product(self.column_indptr, self.row_indices, by_column, np.ascontiguousarray(Q), out)
         return out
-
-
-def row_of_entry(observed: Observations) -> Ints:
-    """Return the row of every observed entry."""
-    return np.repeat(np.arange(observed.shape[0]), np.diff(observed.indptr))
 
 
 def share_left(observed: Observations, fitted: Floats) -> float:

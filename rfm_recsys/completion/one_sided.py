@@ -9,9 +9,9 @@ import scipy.linalg
 from scipy.linalg import norm  # which neither overflows nor underflows
 from scipy.sparse import csr_matrix
 
-from rfm_recsys.completion.observations import Observations, row_of_entry, share_left
+from rfm_recsys.completion.observations import Observations, share_left
 from rfm_recsys.core import kernels
-from rfm_recsys.core.arrays import Floats
+from rfm_recsys.core.arrays import Floats, row_of_entry
 from rfm_recsys.core.linalg import REFINEMENTS, ROUNDING, gram, multiply
 from rfm_recsys.errors import DataError
 
@@ -39,7 +39,7 @@ class DenseIterate:
 
     def residual(self) -> float:
         """Return what is left of the observed entries, relative to their norm."""
-        return share_left(self.observed, self.X[row_of_entry(self.observed), self.observed.indices])
+        return share_left(self.observed, self.X[row_of_entry(self.observed.indptr), self.observed.indices])
 
     def parts(self) -> tuple[Floats, Floats, csr_matrix, Floats]:
         """Return what a :class:`Completion` holds."""
@@ -69,7 +69,7 @@ def one_sided_rounds(
     if wide:
         observed = observed.transposed()
     X: Floats = np.zeros(observed.shape)
-    X[row_of_entry(observed), observed.indices] = observed.values / (1 + regularization)
+    X[row_of_entry(observed.indptr), observed.indices] = observed.values / (1 + regularization)
     yield DenseIterate(observed, X, np.inf, wide)
     eps = float(np.sqrt(norm(gram(X, X))))
     smallest = eps * max(SMALLEST_EPS, LEAST_EIGENVALUE ** (0.25 / power) if power else 0.0)
@@ -148,7 +148,9 @@ def complete_rows(observed: Observations, K: Floats, regularization: float) -> F
     Where the regularization is below the rounding of ``K_OO``, that takes its place, and steps of refinement take it
     off again, from all but the directions that are lost to rounding.
     """
-    traces = np.bincount(row_of_entry(observed), weights=np.diag(K)[observed.indices], minlength=observed.shape[0])
+    traces = np.bincount(
+        row_of_entry(observed.indptr), weights=np.diag(K)[observed.indices], minlength=observed.shape[0]
+    )
     shift = np.maximum(ROUNDING * traces, regularization)
     A, residual = np.zeros_like(observed.values), observed.values
     for _ in range(1 if (shift <= regularization).all() else 1 + REFINEMENTS):

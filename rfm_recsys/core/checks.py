@@ -10,6 +10,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 from scipy.sparse import bsr_matrix, coo_matrix, csr_matrix, dia_matrix
 
+from rfm_recsys.core.arrays import canonical
 from rfm_recsys.errors import (
     DataError,
     IdError,
@@ -107,7 +108,7 @@ def check_interactions(
         )
     if columns is not None and csr.shape[1] < columns:
         csr = csr_matrix((csr.data, csr.indices, csr.indptr), shape=(csr.shape[0], columns))
-    csr = _canonical(csr, dtype, (one, other))
+    csr = _finite(csr, dtype, (one, other))
     if not csr.data.all():
         csr = csr.copy()
         csr.eliminate_zeros()
@@ -132,7 +133,7 @@ def check_observed(matrix: Any) -> csr_matrix:
         )
     csr = _checked_csr(matrix, np.dtype(np.float64), "observed")
     stored = len(matrix.data) if matrix.format == "coo" else csr.nnz
-    csr = _canonical(csr, np.dtype(np.float64), ("row", "column"))
+    csr = _finite(csr, np.dtype(np.float64), ("row", "column"))
     if csr.nnz < stored:
         raise DataError(
             f"{stored - csr.nnz} of the {stored} entries of observed are there twice; pass each once, e.g. their mean"
@@ -217,14 +218,13 @@ def check_parts(indptr: NDArray[Any], indices: NDArray[Any], n_values: int, shap
         raise ValueError(f"indices are in {used.min()}..{used.max()}, and not in 0..{shape[1] - 1}")
 
 
-def _canonical(matrix: csr_matrix, dtype: np.dtype[Any], what: tuple[str, str]) -> csr_matrix:
+def _finite(matrix: csr_matrix, dtype: np.dtype[Any], what: tuple[str, str]) -> csr_matrix:
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows the dtype is reported as not finite
         data = matrix.data.astype(dtype, copy=False)
         matrix = csr_matrix((data, matrix.indices, matrix.indptr), shape=matrix.shape)
         finite = np.isfinite(matrix.data)
-        if finite.all() and not matrix.has_canonical_format:
-            matrix = matrix.copy()
-            matrix.sum_duplicates()
+        if finite.all():
+            matrix = canonical(matrix)
             finite = np.isfinite(matrix.data)
     if not finite.all():
         entry = int(np.flatnonzero(~finite)[0])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 from threadpoolctl import threadpool_limits
 
+from rfm_recsys.core.arrays import row_of_entry
 from rfm_recsys.core.memory import check_memory
 from rfm_recsys.errors import DataError, ParameterError
 
@@ -74,7 +75,7 @@ class _RowScorer(ABC):
             rows = user_items[start : start + USERS_AT_ONCE]
             batch = self._scores(rows)
             if filter_already_liked_items:
-                batch[np.repeat(np.arange(len(batch)), np.diff(rows.indptr)), rows.indices] = LOWEST
+                batch[row_of_entry(rows.indptr), rows.indices] = LOWEST
             best = np.argsort(-batch, axis=1, kind="stable")[:, :kept]
             ids[start : start + USERS_AT_ONCE, :kept] = best
             scores[start : start + USERS_AT_ONCE, :kept] = np.take_along_axis(batch, best, axis=1)

@@ -15,6 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from rfm_recsys.core.arrays import canonical, row_of_entry
 from rfm_recsys.core.checks import check_integer, check_number
 from rfm_recsys.datasets import Interactions
 from rfm_recsys.errors import DataError, ParameterError, ParameterTypeError
@@ -94,10 +95,7 @@ def canonical_csr(matrix: Any) -> sp.csr_matrix:
         csr.check_format(full_check=True)
     except (ValueError, IndexError) as error:
         raise DataError(f"the matrix is corrupt: {error}; rebuild it, e.g. from its COO triplets") from error
-    if not csr.has_canonical_format:
-        csr = csr.copy()
-        csr.sum_duplicates()
-    return csr
+    return canonical(csr)
 
 
 @split
@@ -385,7 +383,7 @@ def _csr(users: Any, items: Any, values: Any, shape: tuple[int, int]) -> sp.csr_
 
 def _rows(matrix: sp.csr_matrix) -> NDArray[np.intp]:
     """Return the row of each entry, shape (nnz,)."""
-    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    return row_of_entry(matrix.indptr)
 
 
 def _places(matrix: sp.csr_matrix, *keys: NDArray[Any]) -> NDArray[np.intp]:

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from rfm_recsys.completion.model import complete
 from rfm_recsys.completion.observations import Observations
 from rfm_recsys.completion.one_sided import complete_rows, one_sided_rounds
-from rfm_recsys.core.arrays import Floats
+from rfm_recsys.core.arrays import Floats, row_of_entry
 from rfm_recsys.core.runtime import threads
 from rfm_recsys.datasets import synthetic_low_rank
 from rfm_recsys.errors import DataError
@@ -284,7 +284,7 @@ def _factor_error(left: Floats, right: Floats, true_left: Floats, true_right: Fl
 def _dense(observed: csr_matrix) -> tuple[Floats, Mask]:
     """Return the observed values, with zero elsewhere, and where they are."""
     values, mask = observed.toarray(), np.zeros(observed.shape, dtype=bool)
-    mask[np.repeat(np.arange(len(mask)), np.diff(observed.indptr)), observed.indices] = True
+    mask[row_of_entry(observed.indptr), observed.indices] = True
     return values, mask
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from rfm_recsys.core import kernels
-from rfm_recsys.core.arrays import Floats, Ints, csr_arrays
+from rfm_recsys.core.arrays import Floats, Ints, csr_arrays, row_of_entry
 from rfm_recsys.core.linalg import gram, multiply, weighted_gram
 from rfm_recsys.errors import DataError
 
@@ -247,8 +247,7 @@ class FullUserBlock(_Block):
             X = np.zeros((len(indptr) - 1, self.n_items), dtype=self.dtype)
             if self.S is not None:
                 kernels.sparse_product(indptr, self.indices, self.A, self.S, X)
-            rows = np.repeat(np.arange(len(X)), np.diff(indptr))
-            X[rows, self.indices[indptr[0] : indptr[-1]]] += self.E[indptr[0] : indptr[-1]]
+            X[row_of_entry(indptr), self.indices[indptr[0] : indptr[-1]]] += self.E[indptr[0] : indptr[-1]]
             X *= self.root_weight[users, None]
             X *= scale
             kernels.dense_product(np.ascontiguousarray(X.T), X, part)

@@ -35,7 +35,6 @@ OVERSAMPLING = 8
 LEAST_COLUMNS = 48  # so that a small catalogue has its exact eigenvectors
 PASSES = 3
 
-
 Callback = Callable[[int, float, float | None], Any]
 Fitted: TypeAlias = LowRankUsers | FullUserBlock  # users that rounds can run on, in either form
 
@@ -59,7 +58,8 @@ def block_of_users(interactions: csr_matrix, settings: Settings) -> UserBlock | 
         f"a fit of {factors} factors to {n_users} users and {n_items} items",
         "pass fewer factors, or leave out users and items without interactions",
     )
-    return UserBlock(confidence)
+    with threads(settings.num_threads):
+        return UserBlock(confidence)
 
 
 def run_rounds(
@@ -111,30 +111,6 @@ def run_rounds(
                 callback(iteration, elapsed, loss)
 
 
-def block_width(factors: int, shape: tuple[int, int]) -> int:
-    """Return the columns of the block of which the eigenvectors of round 1 come."""
-    return min(max(factors + OVERSAMPLING, LEAST_COLUMNS), *shape)
-
-
-def low_rank_memory(shape: tuple[int, int], nnz: int, factors: int, itemsize: int) -> int:
-    """Return the bytes, to some per cent, that a low-rank fit takes beyond the interactions that it is given."""
-    n_users, n_items = shape
-    width = block_width(factors, shape)
-    workers = threads_in_use()
-    entries = nnz * (2 * itemsize + 4)  # confidences, and confidences by item
-    first = width * (n_users + 2 * n_items)  # round 1: the block, its product, and what is between them
-    later = factors * max(2 * n_users + n_items, n_users + 2 * n_items)  # factors and features of one side at a time
-    sums = itemsize * width**2 * min(kernels.PARTIALS, max(n_users, n_items) // kernels.PARTIAL_ROWS + 1)
-    solves = workers * itemsize * (int(kernels.gathered_rows(factors)) + factors) * factors
-    small = 48 * (width**2 + n_users + n_items) + 8 * kernels.TRANSPOSE_PARTS * n_items
-    return entries + itemsize * max(first, later) + sums + solves + small
-
-
-def full_memory(n_items: int) -> int:
-    """Return the bytes that a fit in the full form takes at most: five matrices of items x items."""
-    return 5 * 8 * n_items**2
-
-
 def low_rank_rounds(
     users: LowRankUsers, settings: Settings, factors: int, rounds: range, generator: np.random.Generator
 ) -> Iterator[None]:
@@ -145,13 +121,16 @@ def low_rank_rounds(
     scale, inverse_scale = _norms(users, settings)
     n_users, n_items = users.activity()[0], int(np.count_nonzero(users.item_counts))
     if rounds.start == 0:
+        # the first X is closed form: its AGOP needs no solve
         F, users.items_gram = _spectral_factor(users, settings, factors, generator, scale, inverse_scale)
         users.solve(F)
         del F
         yield
     for _ in range(max(rounds.start, 1), rounds.stop):
+        # the items: the AGOP of the users' side makes their features, on which every item is a ridge regression
         T, users_gram = feature_map(*users.grams(), users.items_gram, n_users, settings.power, settings.penalty)
         V = users.solve_items(T)
+        # the users: the AGOP of the items' side makes F, on which every user is one
         V_grams = gram(V, V), weighted_gram(V, scale)
         T, users.items_gram = feature_map(*V_grams, users_gram, n_items, settings.power, settings.penalty)
         V = multiply(V, T)
@@ -209,3 +188,27 @@ def _norms(users: Users, settings: Settings) -> tuple[Floats, Floats]:
     scale[known] = popularity ** (-settings.item_norm / 2)
     inverse_scale[known] = popularity ** (settings.item_norm / 2)
     return scale, inverse_scale
+
+
+def block_width(factors: int, shape: tuple[int, int]) -> int:
+    """Return the columns of the block of which the eigenvectors of round 1 come."""
+    return min(max(factors + OVERSAMPLING, LEAST_COLUMNS), *shape)
+
+
+def low_rank_memory(shape: tuple[int, int], nnz: int, factors: int, itemsize: int) -> int:
+    """Return the bytes, to some per cent, that a low-rank fit takes beyond the interactions that it is given."""
+    n_users, n_items = shape
+    width = block_width(factors, shape)
+    workers = threads_in_use()
+    entries = nnz * (2 * itemsize + 4)  # confidences, and confidences by item
+    first = width * (n_users + 2 * n_items)  # round 1: the block, its product, and what is between them
+    later = factors * max(2 * n_users + n_items, n_users + 2 * n_items)  # factors and features of one side at a time
+    sums = itemsize * width**2 * min(kernels.PARTIALS, max(n_users, n_items) // kernels.PARTIAL_ROWS + 1)
+    solves = workers * itemsize * (int(kernels.gathered_rows(factors)) + factors) * factors
+    small = 48 * (width**2 + n_users + n_items) + 8 * kernels.TRANSPOSE_PARTS * n_items
+    return entries + itemsize * max(first, later) + sums + solves + small
+
+
+def full_memory(n_items: int) -> int:
+    """Return the bytes that a fit in the full form takes at most: five matrices of items x items."""
+    return 5 * 8 * n_items**2
