@@ -77,7 +77,7 @@ def main() -> None:
     arguments = parser.parse_args()
     train, fold_in, target = (load_npz(arguments.data / f"{part}.npz") for part in ("train", "valid_in", "valid_out"))
     validation = Fold(train, np.arange(fold_in.shape[0]), fold_in, target, known=False)
-    others = strong_generalisation(train, seed=0).test
+    others = strong_generalisation(train, random_state=0).test
     budget = parse_budget(str(arguments.trials))
 
     candidates = [lin_rfm(f"LinRFM {n} factors", n) for n in (128, 256)] + [

@@ -5,7 +5,6 @@ Every message gives the value, the bound and the remedy.
 """
 
 import sys
-import warnings
 from functools import cache
 
 
@@ -57,11 +56,6 @@ def parameter_warning(message: str) -> ParameterWarning:
     """Return a warning to give; where implicit is in use, also one of its ParameterWarnings, which its users know."""
     theirs = getattr(sys.modules.get("implicit.utils"), "ParameterWarning", None)
     return (ParameterWarning if theirs is None else _also(theirs))(message)
-
-
-def warn_renamed(old: str, new: str) -> None:
-    """Warn the caller of the caller that a name has changed; the old one is there for one more release."""
-    warnings.warn(f"{old} is now {new}, and will go with the next release", DeprecationWarning, stacklevel=3)
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rfm_recsys.errors import warn_renamed
+from rfm_recsys.core.renamed import warn_renamed
 
 
 def __getattr__(name: str) -> Any:

@@ -31,13 +31,13 @@ from rfm_recsys.core.linalg import multiply, top_eigenpairs
 from rfm_recsys.core.memory import check_memory
 from rfm_recsys.core.parameters import Parameters, checked, from_json, parameter, to_json
 from rfm_recsys.core.progress import progress
+from rfm_recsys.core.renamed import warn_renamed
 from rfm_recsys.core.runtime import threads, threads_in_use
 from rfm_recsys.errors import (
     DataError,
     ModelFileError,
     NotFittedError,
     ParameterError,
-    warn_renamed,
 )
 
 # All variances are in units of that of the ratings.

@@ -15,8 +15,9 @@ from tqdm.auto import tqdm
 from rfm_recsys.core import files, modelfile
 from rfm_recsys.core.checks import check_integer, check_interactions, shown
 from rfm_recsys.core.extras import extra
+from rfm_recsys.core.renamed import warn_renamed
 from rfm_recsys.datasets.interactions import Interactions, from_frame, positions, read_interactions, usual_columns
-from rfm_recsys.errors import DataError, ModelFileError, ParameterTypeError, warn_renamed
+from rfm_recsys.errors import DataError, ModelFileError, ParameterTypeError
 from rfm_recsys.recommender.model import LinRFM, content_of, model_of
 
 with extra("tables"):

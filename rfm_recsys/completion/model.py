@@ -20,8 +20,9 @@ from rfm_recsys.core.arrays import Floats
 from rfm_recsys.core.checks import check_flag, check_generator, check_ids, check_integer, check_number, check_observed
 from rfm_recsys.core.memory import check_memory
 from rfm_recsys.core.progress import progress
+from rfm_recsys.core.renamed import former_names
 from rfm_recsys.core.runtime import threads
-from rfm_recsys.errors import ParameterError, warn_renamed
+from rfm_recsys.errors import ParameterError
 
 MOST_FACTORS = 50  # that are looked for when it is not said how many
 
@@ -78,6 +79,7 @@ class Completion:
         return X
 
 
+@former_names(max_iter="iterations")
 def complete(
     observed: Any,
     power: float = 0.5,
@@ -89,7 +91,6 @@ def complete(
     factors: int | None = None,
     random_state: Any = None,
     show_progress: bool = False,
-    max_iter: int | None = None,
 ) -> Completion:
     """Complete a matrix of low rank from some of its entries: lin-RFM, which is IRLS-p with ``p = 2 - 4 power``.
 
@@ -123,8 +124,6 @@ def complete(
         Two-sided: where the search for singular vectors starts.
     show_progress : bool
         Whether to show a bar over rounds.
-    max_iter : int, optional
-        The former name of ``iterations``.
 
     Returns
     -------
@@ -167,9 +166,6 @@ def complete(
     """
     power = check_number("power", power, 0)
     regularization = check_number("regularization", regularization, 0)
-    if max_iter is not None:
-        warn_renamed("max_iter of complete", "iterations")
-        iterations = max_iter
     iterations = check_integer("iterations", iterations, 1)
     tol = check_number("tol", tol, 0)
     annealing = check_number("annealing", annealing, 0, 1 - np.finfo(float).eps, above=True)

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from rfm_recsys.core.checks import check_integer, check_number
+from rfm_recsys.core.renamed import former_names
 from rfm_recsys.datasets.interactions import Interactions
 from rfm_recsys.errors import ParameterError
 
@@ -18,8 +19,9 @@ DAY = 86_400
 FIRST_DAY, DAYS = 978_307_200, 1000  # 1 January 2001, in Unix seconds; days over which users sign up
 
 
+@former_names(seed="random_state")
 def synthetic_movielens(
-    n_users: int = 6040, n_items: int = 3706, n_interactions: int = 1_000_000, seed: int = 0
+    n_users: int = 6040, n_items: int = 3706, n_interactions: int = 1_000_000, random_state: int = 0
 ) -> Interactions:
     """Generate ratings like MovieLens': skewed popularity and activity, low-rank tastes, series, ratings 1 to 5.
 
@@ -31,7 +33,7 @@ def synthetic_movielens(
     ----------
     n_users, n_items, n_interactions : int
         The default is the size of ML-1M. Counts are exact.
-    seed : int
+    random_state : int
         Seed of all that is random.
 
     Raises
@@ -41,13 +43,13 @@ def synthetic_movielens(
     """
     check_integer("n_users", n_users, 1)
     check_integer("n_items", n_items, 1)
-    check_integer("seed", seed, 0)
+    check_integer("random_state", random_state, 0)
     if not n_users <= check_integer("n_interactions", n_interactions, 1) <= n_users * n_items // 2:
         raise ParameterError(
             f"n_interactions is {n_interactions}, outside {n_users}..{n_users * n_items // 2} (one for each user to "
             "half of all pairs); pass another number, or other numbers of users and items"
         )
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(random_state)
     activity = _activity(n_users, n_items, n_interactions, generator)
     log_odds = generator.normal(0, POPULARITY_SPREAD, n_items)
     strength = np.arange(1, TASTES + 1) ** -TASTE_DECAY
@@ -104,8 +106,9 @@ def _times(row: NDArray[np.intp], n_users: int, generator: np.random.Generator) 
     return times
 
 
+@former_names(seed="random_state")
 def synthetic_low_rank(
-    shape: tuple[int, int], rank: int, n_observed: int, condition_number: float = 1.0, seed: int = 0
+    shape: tuple[int, int], rank: int, n_observed: int, condition_number: float = 1.0, random_state: int = 0
 ) -> tuple[csr_matrix, NDArray[np.float64], NDArray[np.float64]]:
     """Generate a matrix of low rank, and some of its entries, of which every row and column has at least ``rank``.
 
@@ -122,7 +125,7 @@ def synthetic_low_rank(
         Number of observed entries, exactly.
     condition_number : float, at least 1
         Ratio of the largest and the smallest singular value.
-    seed : int
+    random_state : int
 
     Returns
     -------
@@ -144,7 +147,7 @@ def synthetic_low_rank(
         raise ParameterError(
             f"n_observed is {n_observed}; pass from 2 rank max(rows, columns) = {2 * rank * max(m, n)} to {m * n}"
         )
-    generator = np.random.default_rng(check_integer("seed", seed, 0))
+    generator = np.random.default_rng(check_integer("random_state", random_state, 0))
     left, right = (np.linalg.qr(generator.standard_normal((size, rank)))[0] for size in (m, n))
     left *= np.geomspace(1, 1 / condition_number, rank) * np.sqrt(m * n / rank)
     rows, columns = np.divmod(generator.choice(m * n, n_observed, replace=False, shuffle=False), n)

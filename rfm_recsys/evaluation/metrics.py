@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from rfm_recsys.core.checks import check_integer
+from rfm_recsys.core.renamed import former_names
 from rfm_recsys.core.runtime import kernel, run
 from rfm_recsys.errors import DataError, ParameterError
 from rfm_recsys.evaluation.splits import Fold, canonical_csr
@@ -307,8 +308,9 @@ class Ranker(Protocol):
         """Return item ids and scores, both of shape (n, N), best first."""
 
 
-def rank(model: Ranker, fold: Fold, depth: int, users_at_once: int = USERS_AT_ONCE) -> NDArray[np.int32]:
-    """Return each user's list, shape (n, depth), from a fitted model, asked for a block of users at a time.
+@former_names(depth="N")
+def rank(model: Ranker, fold: Fold, N: int, users_at_once: int = USERS_AT_ONCE) -> NDArray[np.int32]:
+    """Return each user's list, shape (n, N), from a fitted model, asked for a block of users at a time.
 
     What the model puts out that is no recommendation becomes -1: items of ``fold_in``, which implicit lists at the end
     where nothing else is left, and repetitions, such as the item 0 that it fills slots past the catalogue with.
@@ -318,24 +320,24 @@ def rank(model: Ranker, fold: Fold, depth: int, users_at_once: int = USERS_AT_ON
     DataError
         If the model returns ids of a wrong shape or outside the catalogue.
     """
-    depth, step = check_integer("depth", depth, 1), check_integer("users_at_once", users_at_once, 1)
+    N, step = check_integer("N", N, 1), check_integer("users_at_once", users_at_once, 1)
     fold_in = canonical_csr(fold.fold_in)
     n = fold_in.shape[0]
     userids = fold.users if fold.known else np.arange(n)
-    ids = np.full((n, depth), -1, dtype=np.int32)
+    ids = np.full((n, N), -1, dtype=np.int32)
     for start in range(0, n, step):
         block = slice(start, start + step)
         found, _ = model.recommend(
             userids[block],
             fold_in[block],
-            N=depth,
+            N=N,
             filter_already_liked_items=True,
             recalculate_user=not fold.known,
         )
         found = np.asarray(found)
-        if found.ndim != 2 or len(found) != len(userids[block]) or found.shape[1] > depth:
+        if found.ndim != 2 or len(found) != len(userids[block]) or found.shape[1] > N:
             raise DataError(
-                f"recommend returned ids of shape {found.shape}; return ({len(userids[block])}, {depth}) for N={depth}"
+                f"recommend returned ids of shape {found.shape}; return ({len(userids[block])}, {N}) for N={N}"
             )
         ids[block, : found.shape[1]] = checked_lists(found, (len(found), fold_in.shape[1]))
     return _cleaned(ids, fold_in)

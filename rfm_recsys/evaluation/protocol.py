@@ -60,7 +60,7 @@ class Protocol:
             raise ParameterError(f"split is {self.split!r}; pass one of {', '.join(SPLITS)}")
         known = signature(SPLITS[self.split]).parameters
         for option in self.options:
-            if option not in known or option == "seed":
+            if option not in known or option == "random_state":
                 raise ParameterError(f"{self.split} has no option {option!r}; pass some of {', '.join(known)}")
         if not self.cutoffs or any(type(k) is not int or k < 1 for k in self.cutoffs):
             raise ParameterError(f"cutoffs are {self.cutoffs}; pass positive integers")
@@ -86,7 +86,7 @@ class Protocol:
             return function(train, *(validation or [_tenth(train, seed)]), test)
         if not isinstance(data, Interactions):
             raise DataError(f"{self.name} splits the data itself; pass a file of interactions, or another protocol")
-        seeds = {"seed": seed} if "seed" in signature(function).parameters else {}
+        seeds = {"random_state": seed} if "random_state" in signature(function).parameters else {}
         positives = replace(data, values=np.ones_like(data.values))
         return function(positives, **seeds, **self.options)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from rfm_recsys.core.checks import check_integer, check_number
+from rfm_recsys.core.renamed import former_names
 from rfm_recsys.errors import DataError, ParameterError
 
 RESAMPLES = 2000
@@ -28,8 +29,9 @@ class Difference:
     p_value: float
 
 
+@former_names(seed="random_state")
 def interval(
-    values: NDArray[np.float64], seed: int = 0, confidence: float = 0.95, resamples: int = RESAMPLES
+    values: NDArray[np.float64], random_state: int = 0, confidence: float = 0.95, resamples: int = RESAMPLES
 ) -> tuple[float, float, float]:
     """Return the mean over users and its confidence interval by the percentile bootstrap (Efron 1979).
 
@@ -37,7 +39,7 @@ def interval(
     ----------
     values : array, shape (n_users,)
         One value a user, nan where there is none.
-    seed : int
+    random_state : int
     confidence : float, above 0 and below 1
     resamples : int
 
@@ -72,15 +74,16 @@ def interval(
         vectorized=True,
         confidence_level=confidence,
         method="percentile",
-        rng=np.random.default_rng(seed),
+        rng=np.random.default_rng(random_state),
     )
     return mean, float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
+@former_names(seed="random_state")
 def paired_difference(
     ours: NDArray[np.float64],
     theirs: NDArray[np.float64],
-    seed: int = 0,
+    random_state: int = 0,
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
 ) -> Difference:
@@ -95,7 +98,7 @@ def paired_difference(
     ----------
     ours, theirs : arrays, shape (n_users,)
         One value a user, in the same order, nan for the same users in both.
-    seed, confidence, resamples
+    random_state, confidence, resamples
         As in :func:`interval`.
 
     Returns
@@ -117,7 +120,7 @@ def paired_difference(
             f"user {differing[0]} has a value in one of the two only; measure both models on the same targets"
         )
     difference = (left - right)[~np.isnan(left)]
-    mean, low, high = interval(difference, seed, confidence, resamples)
+    mean, low, high = interval(difference, random_state, confidence, resamples)
     if not difference.any():
         p_value = 1.0
     elif np.ptp(difference) <= ROUNDING * abs(mean):

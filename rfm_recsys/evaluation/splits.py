@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rfm_recsys.core.arrays import canonical, row_of_entry
 from rfm_recsys.core.checks import check_integer, check_number
+from rfm_recsys.core.renamed import former_names
 from rfm_recsys.datasets import Interactions
 from rfm_recsys.errors import DataError, ParameterError, ParameterTypeError
 
@@ -99,7 +100,8 @@ def canonical_csr(matrix: Any) -> sp.csr_matrix:
 
 
 @split
-def strong_generalisation(data: Any, held_out_users: int | None = None, seed: Seed = 0) -> Split:
+@former_names(seed="random_state")
+def strong_generalisation(data: Any, held_out_users: int | None = None, random_state: Seed = 0) -> Split:
     """Hold out users, show four fifths of each one's items and keep a fifth to be found (Liang et al. 2018).
 
     Parameters
@@ -108,7 +110,7 @@ def strong_generalisation(data: Any, held_out_users: int | None = None, seed: Se
     held_out_users : int, optional
         How many users to validate on, and how many others to test on, each with at least 5 items; by default 600, or a
         tenth of all users where that is less. A fifth of each one's items, rounded down, is the target.
-    seed : int or Generator
+    random_state : int or Generator
         Makes the choice of users and items.
 
     Raises
@@ -130,7 +132,7 @@ def strong_generalisation(data: Any, held_out_users: int | None = None, seed: Se
             f"{len(eligible)} of {n_users} users have {MIN_ITEMS} items or more, and 2 x {held_out_users} are to be "
             "held out; pass more interactions or a smaller held_out_users"
         )
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(random_state)
     chosen = rng.choice(eligible, 2 * held_out_users, replace=False)
     train = matrix[np.setdiff1d(np.arange(n_users), chosen)]
     if train.nnz == 0:
@@ -149,7 +151,8 @@ def strong_generalisation(data: Any, held_out_users: int | None = None, seed: Se
 
 
 @split
-def random_fraction(data: Any, fraction: float = 0.2, seed: Seed = 0) -> Split:
+@former_names(seed="random_state")
+def random_fraction(data: Any, fraction: float = 0.2, random_state: Seed = 0) -> Split:
     """Test on that fraction of each user's items, chosen at random, and validate on the same fraction of the rest.
 
     Both are rounded down, so that at least one item of each user is left to train on.
@@ -158,7 +161,7 @@ def random_fraction(data: Any, fraction: float = 0.2, seed: Seed = 0) -> Split:
     ----------
     data : sparse matrix, shape (n_users, n_items), or Interactions
     fraction : float, above 0 and below 1
-    seed : int or Generator
+    random_state : int or Generator
 
     Raises
     ------
@@ -172,12 +175,13 @@ def random_fraction(data: Any, fraction: float = 0.2, seed: Seed = 0) -> Split:
     counts = np.diff(matrix.indptr)
     n_test = _share(counts, share)
     n_validation = _share(counts - n_test, share)
-    places = _places(matrix, np.random.default_rng(seed).random(matrix.nnz))
+    places = _places(matrix, np.random.default_rng(random_state).random(matrix.nnz))
     return _by_place(matrix, places, n_test, n_validation, f"fraction={fraction}")
 
 
 @split
-def leave_k_out(data: Any, k: int = 1, seed: Seed = 0) -> Split:
+@former_names(seed="random_state")
+def leave_k_out(data: Any, k: int = 1, random_state: Seed = 0) -> Split:
     """Test on k items of each user, chosen at random, and validate on k others.
 
     Users with fewer than 2 k + 1 items are wholly in the training part.
@@ -186,7 +190,7 @@ def leave_k_out(data: Any, k: int = 1, seed: Seed = 0) -> Split:
     ----------
     data : sparse matrix, shape (n_users, n_items), or Interactions
     k : int
-    seed : int or Generator
+    random_state : int or Generator
 
     Raises
     ------
@@ -196,7 +200,7 @@ def leave_k_out(data: Any, k: int = 1, seed: Seed = 0) -> Split:
         If no user has 2 k + 1 items.
     """
     matrix, _ = _entries(data)
-    return _leave_out(matrix, _places(matrix, np.random.default_rng(seed).random(matrix.nnz)), k)
+    return _leave_out(matrix, _places(matrix, np.random.default_rng(random_state).random(matrix.nnz)), k)
 
 
 @split

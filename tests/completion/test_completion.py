@@ -213,7 +213,7 @@ def test_from_few_entries_and_ill_conditioned(oversampling: float, condition_num
 @pytest.mark.parametrize("power", [0.5, 1])
 def test_the_demonstration_of_the_paper(power: float) -> None:
     for seed in range(2):
-        observed, left, right = synthetic_low_rank((500, 500), 5, 10_000, seed=seed)
+        observed, left, right = synthetic_low_rank((500, 500), 5, 10_000, random_state=seed)
         assert distance(complete(observed, power).toarray(), left @ right.T) < 1e-6
 
 
@@ -465,5 +465,5 @@ def test_the_example_and_the_public_names() -> None:
 def test_the_former_name_of_iterations_works_with_a_warning() -> None:
     observed = problem((40, 30), 2, 3)[0]
     with pytest.warns(DeprecationWarning, match="max_iter of complete is now iterations"):
-        former = complete(observed, max_iter=3)
+        former = complete(observed, max_iter=3)  # type: ignore[call-arg]
     assert (former.n_iter, former.stopped) == (3, "max_iter")

@@ -31,7 +31,7 @@ def test_counts_are_exact_and_no_pair_stands_twice(size: tuple[int, int, int], f
 
 
 def test_a_seed_fixes_every_column() -> None:
-    one, two, other = (synthetic_movielens(200, 100, 3000, seed=seed) for seed in (5, 5, 6))
+    one, two, other = (synthetic_movielens(200, 100, 3000, random_state=seed) for seed in (5, 5, 6))
     for column in ("users", "items", "values", "timestamps"):
         np.testing.assert_array_equal(getattr(one, column), getattr(two, column))
     assert one.content_hash() != other.content_hash()
@@ -102,14 +102,14 @@ def test_impossible_sizes_are_refused(size: tuple[int, int, int], message: str) 
 def test_arguments_that_are_no_integers_are_refused() -> None:
     with pytest.raises(ParameterTypeError, match=r"n_users is 2\.5, of type float; pass an integer"):
         synthetic_movielens(2.5)  # type: ignore[arg-type]
-    with pytest.raises(ParameterError, match="seed is -1; pass an integer in 0"):
-        synthetic_movielens(50, 30, 400, seed=-1)
+    with pytest.raises(ParameterError, match="random_state is -1; pass an integer in 0"):
+        synthetic_movielens(50, 30, 400, random_state=-1)
 
 
 @pytest.mark.parametrize("shape", [(90, 60), (30, 200)])
 def test_a_matrix_of_low_rank(shape: tuple[int, int]) -> None:
     n_observed = 4 * max(shape) * 2
-    observed, left, right = synthetic_low_rank(shape, 4, n_observed, 100.0, seed=1)
+    observed, left, right = synthetic_low_rank(shape, 4, n_observed, 100.0, random_state=1)
     Y = left @ right.T
     np.testing.assert_allclose(observed.data, Y[observed.nonzero()])
     assert observed.nnz == n_observed
@@ -119,8 +119,8 @@ def test_a_matrix_of_low_rank(shape: tuple[int, int]) -> None:
     assert values[4] < 1e-12 * values[0]
     _, left, right = synthetic_low_rank(shape, 4, n_observed)
     assert np.mean((left @ right.T) ** 2) == pytest.approx(1)
-    assert (observed != synthetic_low_rank(shape, 4, n_observed, 100.0, seed=1)[0]).nnz == 0
-    assert (observed != synthetic_low_rank(shape, 4, n_observed, 100.0, seed=2)[0]).nnz > 0
+    assert (observed != synthetic_low_rank(shape, 4, n_observed, 100.0, random_state=1)[0]).nnz == 0
+    assert (observed != synthetic_low_rank(shape, 4, n_observed, 100.0, random_state=2)[0]).nnz > 0
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_a_higher_confidence_is_a_wider_interval() -> None:
 
 def test_a_seed_decides_the_interval() -> None:
     values = per_user(np.random.default_rng(3), 100)
-    assert interval(values, seed=1) == interval(values, seed=1) != interval(values, seed=2)
+    assert interval(values, random_state=1) == interval(values, random_state=1) != interval(values, random_state=2)
 
 
 def test_users_without_a_value_are_left_out() -> None:

@@ -120,7 +120,7 @@ def test_the_parts_add_up_to_the_input(
     users: int, items: int, density: float, seed: int, function: Function, data: st.DataObject
 ) -> None:
     interactions = table(users, items, density, seed)
-    options: dict[str, Any] = {"seed": seed} if function in SEEDED else {}
+    options: dict[str, Any] = {"random_state": seed} if function in SEEDED else {}
     if function is strong_generalisation:
         options["held_out_users"] = data.draw(st.integers(1, 4))
     elif function in (leave_k_out, leave_last_out):
@@ -159,16 +159,16 @@ def test_the_parts_add_up_to_the_input(
 @pytest.mark.parametrize("function", SEEDED)
 def test_a_seed_decides_the_split(function: Function) -> None:
     interactions = table(60, 40, 0.4, 0)
-    split = function(interactions, seed=1)
-    assert same(split, function(interactions, seed=1))
-    assert same(split, function(interactions, seed=np.random.default_rng(1)))
-    assert not same(split, function(interactions, seed=2))
+    split = function(interactions, random_state=1)
+    assert same(split, function(interactions, random_state=1))
+    assert same(split, function(interactions, random_state=np.random.default_rng(1)))
+    assert not same(split, function(interactions, random_state=2))
 
 
 @pytest.mark.parametrize("function", SEEDED)
 def test_matrices_of_any_form_are_split_like_the_interactions(function: Function) -> None:
     interactions = table(40, 30, 0.5, 0)
-    split = function(interactions, seed=3)
+    split = function(interactions, random_state=3)
     coo = coo_matrix((interactions.values, (interactions.users, interactions.items)), shape=interactions.shape)
     unsorted = interactions.to_csr()
     for row in range(40):
@@ -178,7 +178,7 @@ def test_matrices_of_any_form_are_split_like_the_interactions(function: Function
     unsorted.has_sorted_indices = False
     before = unsorted.indices.copy(), unsorted.data.copy()
     for matrix in (coo, coo.tocsc(), coo.tocsr(), csr_array(coo), unsorted):
-        assert same(split, function(matrix, seed=3))
+        assert same(split, function(matrix, random_state=3))
     assert np.array_equal(unsorted.indices, before[0])
     assert np.array_equal(unsorted.data, before[1])
 
@@ -194,7 +194,7 @@ def test_duplicates_are_one_interaction_and_do_not_leak(function: Function, form
         indptr = np.concatenate(([0], np.cumsum(np.bincount(twice.row, minlength=20))))
         twice = csr_matrix((twice.data[order], twice.col[order], indptr), shape=once.shape)
     stored = twice.nnz
-    assert same(function(twice, seed=0), function(once, seed=0))
+    assert same(function(twice, random_state=0), function(once, random_state=0))
     assert twice.nnz == stored == 2 * once.nnz
 
 
@@ -203,7 +203,7 @@ def test_values_pass_through(function: Function) -> None:
     """Zeros, negative numbers and nan are interactions like any other; the dtype stays."""
     values = np.array([0.0, -1.5, np.nan, 1e300, 7.0, 2.0], dtype=np.float64)
     matrix = csr_matrix((np.tile(values, 12), (np.repeat(np.arange(12), 6), np.tile(np.arange(6), 12))))
-    split = function(matrix, seed=0)
+    split = function(matrix, random_state=0)
     fold = split.test
     parts = [fold.train, fold.target]
     if not fold.known:
