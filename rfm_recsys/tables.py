@@ -189,9 +189,9 @@ class TableModel:
         """
         index = _single(self.item_ids, item, "item")
         items, scores = self.model.similar_items(index, self._at_most(N), filter_items=[index])
-        kept = _kept(scores)
-        ranks = np.arange(1, np.count_nonzero(kept) + 1)
-        return pd.DataFrame({"item_id": self.item_ids[items[kept]], "rank": ranks, "score": scores[kept]})
+        recommended = _recommended(scores)
+        ranks = np.arange(1, np.count_nonzero(recommended) + 1)
+        return pd.DataFrame({"item_id": self.item_ids[items[recommended]], "rank": ranks, "score": scores[recommended]})
 
     def explain(self, user: Any, item: Any, N: int = 10) -> tuple[float, pd.DataFrame]:
         """Return the score of an item for a user, and how much of it each item that the user likes accounts for.
@@ -251,15 +251,15 @@ class TableModel:
         """Return user indices, item indices, ranks and scores, one of each for every recommendation."""
         liked = self.user_items[users] if filter_already_liked_items else None
         items, scores = self.model.recommend(users, liked, self._at_most(N), filter_already_liked_items)
-        kept = _kept(scores)
-        rows, slots = np.nonzero(kept)
-        return users[rows], items[kept], slots + 1, scores[kept]
+        recommended = _recommended(scores)
+        rows, slots = np.nonzero(recommended)
+        return users[rows], items[recommended], slots + 1, scores[recommended]
 
 
-def _kept(scores: NDArray[Any]) -> NDArray[np.bool_]:
+def _recommended(scores: NDArray[Any]) -> NDArray[np.bool_]:
     """Return where the slots hold an item: one that is left out has the lowest finite number."""
-    kept: NDArray[np.bool_] = scores > np.finfo(scores.dtype).min
-    return kept
+    recommended: NDArray[np.bool_] = scores > np.finfo(scores.dtype).min
+    return recommended
 
 
 def _single(known: pd.Index[Any], wanted: Any, what: str) -> int:

@@ -280,16 +280,16 @@ class TangentSystem:
         )
         Z = np.concatenate([np.zeros_like(self.U), self.V * self.s])
         enough = max(PRECISION * self.eps * self.density, 8 * np.finfo(float).eps * float(norm(rhs)))
-        residual = rhs - self.product(Z)
-        direction, square = np.zeros_like(Z), np.inf
+        r = rhs - self.product(Z)
+        p, rz = np.zeros_like(Z), np.inf
         for _ in range(MOST_ITERATIONS):
-            if norm(residual) <= enough:
+            if norm(r) <= enough:
                 break
-            z = self.precondition(residual)
-            square, before = float(np.vdot(residual, z)), square
-            direction = z + square / before * direction
-            q = self.product(direction)
-            step = square / float(np.vdot(direction, q))
-            Z += step * direction
-            residual -= step * q
+            z = self.precondition(r)
+            rz, rz_old = float(np.vdot(r, z)), rz
+            p = z + rz / rz_old * p
+            Ap = self.product(p)
+            step = rz / float(np.vdot(p, Ap))
+            Z += step * p
+            r -= step * Ap
         return np.hstack([self.U, Z[:m]]), np.hstack([Z[m:], self.V])

@@ -299,31 +299,31 @@ def conjugate_gradients(product: Product, rhs: Floats) -> tuple[Floats, NDArray[
     Returns
     -------
     x : array like rhs
-    left : numbers of the systems for which :data:`MOST_ITERATIONS` were not enough, or which are not finite
+    unsolved : numbers of the systems for which :data:`MOST_ITERATIONS` were not enough, or which are not finite
     """
     limits = np.finfo(rhs.dtype)
     x = np.zeros_like(rhs)
     solved: NDArray[np.bool_] = np.logical_not(rhs.any(axis=1))
-    square = _dots(rhs, rhs)
-    active = np.flatnonzero(square > limits.tiny / limits.eps**2)
-    enough, square = (square * (RESIDUAL * limits.eps) ** 2)[active], square[active]
+    rs = _dots(rhs, rhs)
+    active = np.flatnonzero(rs > limits.tiny / limits.eps**2)
+    enough, rs = (rs * (RESIDUAL * limits.eps) ** 2)[active], rs[active]
     r = rhs[active]
     p = r.copy()
     for _ in range(MOST_ITERATIONS):
         if len(active) == 0:
             break
-        q = product(active, p)
-        q += p
+        Ap = product(active, p)
+        Ap += p
         with np.errstate(all="ignore"):  # what overflows is not solved, and told by that
-            step = (square / _dots(p, q))[:, None]
+            step = (rs / _dots(p, Ap))[:, None]
             x[active] += step * p
-            r -= step * q
-            before, square = square, _dots(r, r)
-            p = r + (square / before)[:, None] * p
-        solved[active[square <= enough]] = True
-        going = square > enough  # one that is not a number is not
-        if not going.all():
-            active, enough, square, r, p = active[going], enough[going], square[going], r[going], p[going]
+            r -= step * Ap
+            rs_old, rs = rs, _dots(r, r)
+            p = r + (rs / rs_old)[:, None] * p
+        solved[active[rs <= enough]] = True
+        unsolved = rs > enough  # one that is not a number is not
+        if not unsolved.all():
+            active, enough, rs, r, p = active[unsolved], enough[unsolved], rs[unsolved], r[unsolved], p[unsolved]
     return x, np.flatnonzero(~solved)
 
 

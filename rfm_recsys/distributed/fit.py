@@ -132,12 +132,12 @@ def fit(
             item_ids = pd.RangeIndex(fitted.n_items)
             ids = passes.each("user ids", 0, pd.RangeIndex, *fitted.row_numbers())
         del laid
-        kept = None
+        last_round = None
         if checkpoint is not None:
             shape = fitted.n_users, fitted.n_items
             digests = (fact["digest"] for fact in fitted.facts)
-            kept = Checkpoint(checkpoint, fingerprint(to_json(model), shape, digests))
-        run_rounds(fitted, settings, kept, False, callback)
+            last_round = Checkpoint(checkpoint, fingerprint(to_json(model), shape, digests))
+        run_rounds(fitted, settings, last_round, False, callback)
         if folder is not None:
             passes.stage = ""
             passes.expect(WRITING)

@@ -279,7 +279,7 @@ def _comparisons(protocol: Protocol, runs: Mapping[str, Sequence[_Run]]) -> list
         for name, each in runs.items()
     )
     metrics = [m for m in dict.fromkeys((protocol.metric, *protocol.table)) if m.partition("@")[0] in USER_METRICS]
-    found = []
+    comparisons = []
     for name, each, values in others:
         if first[2] is None or values is None:
             continue
@@ -288,7 +288,7 @@ def _comparisons(protocol: Protocol, runs: Mapping[str, Sequence[_Run]]) -> list
             if np.isnan(ours).all():
                 continue
             difference = asdict(paired_difference(ours, theirs))
-            found.append(
+            comparisons.append(
                 {
                     "model": first[0],
                     "against": name,
@@ -297,7 +297,7 @@ def _comparisons(protocol: Protocol, runs: Mapping[str, Sequence[_Run]]) -> list
                     **{key: _finite(value) for key, value in difference.items()},
                 }
             )
-    return found
+    return comparisons
 
 
 def _by_user(runs: Sequence[_Run], values: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -68,11 +68,11 @@ def popularity_groups(ids: NDArray[np.integer], fold: Fold, k: int) -> list[Grou
     top = checked_lists(ids, target.shape, check_integer("k", k, 1))[:, :k].astype(np.int64)
     users = np.arange(n_users, dtype=np.int64)
     wanted = np.repeat(users, np.diff(target.indptr)) * n_items + target.indices
-    found = np.isin(wanted, (users[:, None] * n_items + top)[top >= 0])
+    is_hit = np.isin(wanted, (users[:, None] * n_items + top)[top >= 0])
     popularity = popularity_of(fold)[target.indices]
     groups = []
     for low, high in _bands(popularity, POPULARITY_GROUPS):
-        members = found[(popularity >= low) & (popularity <= high)]
+        members = is_hit[(popularity >= low) & (popularity <= high)]
         groups.append(Group(_label(low, high, "user"), len(members), float(members.mean())))
     return groups
 

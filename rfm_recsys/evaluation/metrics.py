@@ -327,19 +327,19 @@ def rank(model: Ranker, fold: Fold, N: int, users_at_once: int = USERS_AT_ONCE) 
     ids = np.full((n, N), -1, dtype=np.int32)
     for start in range(0, n, step):
         block = slice(start, start + step)
-        found, _ = model.recommend(
+        recommended, _ = model.recommend(
             userids[block],
             fold_in[block],
             N=N,
             filter_already_liked_items=True,
             recalculate_user=not fold.known,
         )
-        found = np.asarray(found)
-        if found.ndim != 2 or len(found) != len(userids[block]) or found.shape[1] > N:
+        recommended = np.asarray(recommended)
+        if recommended.ndim != 2 or len(recommended) != len(userids[block]) or recommended.shape[1] > N:
             raise DataError(
-                f"recommend returned ids of shape {found.shape}; return ({len(userids[block])}, {N}) for N={N}"
+                f"recommend returned ids of shape {recommended.shape}; return ({len(userids[block])}, {N}) for N={N}"
             )
-        ids[block, : found.shape[1]] = checked_lists(found, (len(found), fold_in.shape[1]))
+        ids[block, : recommended.shape[1]] = checked_lists(recommended, (len(recommended), fold_in.shape[1]))
     return _cleaned(ids, fold_in)
 
 

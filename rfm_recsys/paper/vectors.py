@@ -100,12 +100,12 @@ def recovery_curves(dimension: int, sparsity: int, samples: Sequence[int], seeds
 
 def enough(samples: Sequence[float], success: list[float]) -> float | None:
     """Return the least number of samples from which on the share of successes is :data:`ENOUGH`; None if none is."""
-    found = None
+    n_samples_needed = None
     for n, share in zip(reversed(samples), reversed(success), strict=True):
         if share < ENOUGH:
             break
-        found = n
-    return found
+        n_samples_needed = n
+    return n_samples_needed
 
 
 def problem(generator: np.random.Generator, n: int, d: int, k: int) -> tuple[Floats, Floats, Floats]:

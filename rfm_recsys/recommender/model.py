@@ -193,11 +193,11 @@ class LinRFM(Parameters):
             check_target(checkpoint)
         interactions = check_interactions(user_items, check_dtype("dtype", self.dtype))
         users = block_of_users(interactions, settings)
-        kept = None
+        last_round = None
         if checkpoint is not None:
             parts = (part.tobytes() for part in (users.indptr, users.indices, users.confidence))
-            kept = Checkpoint(checkpoint, fingerprint(to_json(self), interactions.shape, parts))
-        run_rounds(users, settings, kept, show_progress, callback)
+            last_round = Checkpoint(checkpoint, fingerprint(to_json(self), interactions.shape, parts))
+        run_rounds(users, settings, last_round, show_progress, callback)
         U, F = users.factors()
         vars(self).update(user_factors=U, item_factors=F)  # at once: an interruption finds the old ones or the new ones
         return self

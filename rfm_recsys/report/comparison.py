@@ -177,18 +177,18 @@ def _summary(comparison: Comparison) -> list[tuple[str, str, str]]:
     candidate, opponent = comparison.candidate, comparison.opponent
     if candidate is None:
         return []
-    found = []
+    lines = []
     for heading, key, form, unit in (
         ("Training", "fit_seconds", seconds, "s"),
         ("Ranking", "recommend_seconds", seconds, "s"),
         ("Peak memory", "peak_memory_mib", whole, "MiB"),
     ):
-        own, other = candidate.get(key), opponent.get(key) if opponent else None
+        ours, theirs = candidate.get(key), opponent.get(key) if opponent else None
         beside = ""
-        if opponent and own is not None and other:
-            beside = f"{_times(own / other)} {opponent['model']}{APOSTROPHE}s {form(other)} {unit}"
-        found.append((heading, f"{form(own)} {unit}", beside))
-    return found
+        if opponent and ours is not None and theirs:
+            beside = f"{_times(ours / theirs)} {opponent['model']}{APOSTROPHE}s {form(theirs)} {unit}"
+        lines.append((heading, f"{form(ours)} {unit}", beside))
+    return lines
 
 
 def _times(ratio: float) -> str:

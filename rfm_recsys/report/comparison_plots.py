@@ -85,24 +85,24 @@ def _pareto_front(times: Sequence[float], qualities: Sequence[float]) -> list[tu
 
 def differences(comparison: Comparison) -> Markup | None:
     """Draw how far the candidate is ahead of each other model, with intervals; None where there is none."""
-    found = [
+    entries = [
         entry
         for row in comparison.rivals
         if comparison.candidate is not None and (entry := comparison.against(row["model"])) is not None
     ]
-    if not found:
+    if not entries:
         return None
-    figure, axes = canvas(0.95 + 0.36 * len(found), left=1.3, right=0.75, bottom=0.6, top=0.15)
-    reach = _reach([entry["difference"] for entry in found])
+    figure, axes = canvas(0.95 + 0.36 * len(entries), left=1.3, right=0.75, bottom=0.6, top=0.15)
+    reach = _reach([entry["difference"] for entry in entries])
     ends = [
         end
-        for entry in found
+        for entry in entries
         if abs(entry["difference"]) <= reach
         for end in _span(entry | {"mean": entry["difference"]})
     ]
     pad = 0.08 * (max([0.0, *ends]) - min([0.0, *ends])) + 0.002
     left, right = min([0.0, *ends]) - pad, max([0.0, *ends]) + pad
-    for place, entry in enumerate(found):
+    for place, entry in enumerate(entries):
         look, difference = comparison.looks[entry["against"]], entry["difference"]
         if left <= difference <= right:
             axes.plot(_span(entry | {"mean": difference}), [place, place], color=look.colour, linewidth=1.6)
@@ -117,17 +117,17 @@ def differences(comparison: Comparison) -> Markup | None:
         )  # fmt: skip
     axes.axvline(0, color=MUTED, linewidth=0.9)
     axes.set_xlim(left, right)
-    axes.set_ylim(len(found) - 0.4, -0.6)
-    axes.set_yticks(range(len(found)), [short(entry["against"]) for entry in found], color=INK)
+    axes.set_ylim(len(entries) - 0.4, -0.6)
+    axes.set_yticks(range(len(entries)), [short(entry["against"]) for entry in entries], color=INK)
     axes.tick_params(axis="y", length=0, pad=8)
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=STEPS))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, signed=True)))
     axes.grid(axis="x")
     axes.set_xlabel(f"difference in {comparison.metric}")
-    name = found[0]["model"]
+    name = entries[0]["model"]
     listed = "; ".join(
-        f"{entry['against']} {number(entry['difference'], signed=True)} {interval(entry, True)}" for entry in found
+        f"{entry['against']} {number(entry['difference'], signed=True)} {interval(entry, True)}" for entry in entries
     )
     return svg(figure, "differences", f"{comparison.metric} of {name} minus that of each other model", listed)
 
