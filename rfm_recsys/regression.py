@@ -244,20 +244,17 @@ class Features:
 
     def product(self, w: Floats) -> Floats:
         """Return ``X w``, shape (samples,)."""
-        product: Floats = self.X @ w - self.shift @ w
-        return product
+        return np.asarray(self.X @ w - self.shift @ w)
 
     def transposed_product(self, a: Floats) -> Floats:
         """Return ``X^T a``, shape (features,)."""
-        product: Floats = self.X.T @ a - self.shift * a.sum()
-        return product
+        return np.asarray(self.X.T @ a - self.shift * a.sum())
 
     def _gram(self) -> Floats:
         """Return ``X^T X``, shape (features, features)."""
         if isinstance(self.X, np.ndarray):
             return gram(self.X, self.X)
-        product: Floats = (self.X.T @ self.X).toarray() - self.n_samples * np.outer(self.shift, self.shift)
-        return product
+        return np.asarray((self.X.T @ self.X).toarray() - self.n_samples * np.outer(self.shift, self.shift))
 
     def outer(self, K: Floats) -> Floats:
         """Return ``X diag(K) X^T``, shape (samples, samples)."""

@@ -258,8 +258,7 @@ class TableModel:
 
 def _recommended(scores: NDArray[Any]) -> NDArray[np.bool_]:
     """Return where the slots hold an item: one that is left out has the lowest finite number."""
-    recommended: NDArray[np.bool_] = scores > np.finfo(scores.dtype).min
-    return recommended
+    return np.asarray(scores > np.finfo(scores.dtype).min)
 
 
 def _single(known: pd.Index[Any], wanted: Any, what: str) -> int:

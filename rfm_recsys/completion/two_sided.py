@@ -156,8 +156,7 @@ class RankSearch:
 
 def _gaps(s: Floats, rank: int) -> Floats:
     """Return the ratios of successive singular values, the last that of the one at the rank and the one after it."""
-    gaps: Floats = s[:rank] / np.maximum(s[1 : rank + 1], np.finfo(float).eps * s[0])
-    return gaps
+    return np.asarray(s[:rank] / np.maximum(s[1 : rank + 1], np.finfo(float).eps * s[0]))
 
 
 def leading_triplets(

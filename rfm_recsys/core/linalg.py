@@ -25,15 +25,13 @@ def multiply(A: Floats, B: Floats) -> Floats:
 def gram(A: Floats, B: Floats) -> Floats:
     """Return ``A^T B``, which has to be symmetric."""
     A, B = np.ascontiguousarray(A), np.ascontiguousarray(B)
-    product: Floats = symmetric_product(A, B, np.empty(0, dtype=A.dtype))
-    return product
+    return symmetric_product(A, B, np.empty(0, dtype=A.dtype))
 
 
 def weighted_gram(A: Floats, root: Floats) -> Floats:
     """Return ``A^T diag(root)^2 A`` for A of shape (n, k)."""
     A = np.ascontiguousarray(A)
-    product: Floats = symmetric_product(A, A, np.require(root, A.dtype, "C"))
-    return product
+    return symmetric_product(A, A, np.require(root, A.dtype, "C"))
 
 
 def decomposed(decompose: Callable[..., Any], matrix: Floats, **options: Any) -> Any:
@@ -113,5 +111,4 @@ def _whitening(QZ: Floats) -> Floats:
     keep = h > max(h.max(), 0) * tolerance
     if not keep.any():
         raise out_of_range("all eigenvalues vanish")
-    whitening: Floats = scale[:, None] * (P[:, keep] / np.sqrt(h[keep]))
-    return whitening
+    return np.asarray(scale[:, None] * (P[:, keep] / np.sqrt(h[keep])))

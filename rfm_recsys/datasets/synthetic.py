@@ -102,8 +102,7 @@ def _times(row: NDArray[np.intp], n_users: int, generator: np.random.Generator) 
     comes_back = generator.random(n_users) < 0.4
     later_day = np.floor(generator.exponential(30, len(row)) / 10) * 10  # a handful of days, not one an item
     days = np.where(comes_back[row], later_day, 0)
-    times: NDArray[np.int64] = (signed_up[row] + DAY * days + generator.exponential(1800, len(row))).astype(np.int64)
-    return times
+    return np.asarray((signed_up[row] + DAY * days + generator.exponential(1800, len(row))).astype(np.int64))
 
 
 @former_names(seed="random_state")

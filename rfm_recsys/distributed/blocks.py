@@ -210,8 +210,7 @@ class DistributedBlocks:
         self.passes.stage = f"round 1 of {self.rounds}: "
         common = (settings, scale, Q)
         parts = self.passes.each("eigenvectors", 2, _agop_product, self.blocks, self.roots, common=common)
-        product: Floats = self.passes.total(parts)
-        return product
+        return np.asarray(self.passes.total(parts))
 
     def solve(self, F: Floats) -> None:
         """Solve every user for F, shape (items, factors)."""
@@ -243,8 +242,7 @@ class DistributedBlocks:
 
         def product(chosen: NDArray[np.intp], P: Floats) -> Floats:
             parts = self.passes.each("items", 1, _products, self.blocks, features, common=(chosen, P))
-            products: Floats = self.passes.total(parts)
-            return products
+            return np.asarray(self.passes.total(parts))
 
         V, left = conjugate_gradients(product, rhs)
         at_once = max(1, len(rhs) // rhs.shape[1])  # so that their matrices are no more than items x factors
@@ -269,8 +267,7 @@ class DistributedBlocks:
     def losses(self) -> NDArray[np.float64]:
         """Return the objective after :meth:`solve` and its weight, summed over the blocks."""
         parts = self.passes.each("loss", 0, _losses, self.blocks, self.U, common=(self.F,))
-        losses: NDArray[np.float64] = self.passes.total(parts)
-        return losses
+        return np.asarray(self.passes.total(parts))
 
     def state_shapes(self, factors: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the arrays of :meth:`state`."""
@@ -329,8 +326,7 @@ def conjugate_gradients(product: Product, rhs: Floats) -> tuple[Floats, NDArray[
 
 def _dots(A: Floats, B: Floats) -> Floats:
     """Return the inner products of the rows."""
-    dots: Floats = np.einsum("ij,ij->i", A, B)
-    return dots
+    return np.asarray(np.einsum("ij,ij->i", A, B))
 
 
 @contextmanager

@@ -152,8 +152,7 @@ class EASE(_RowScorer):
         self._weights = weights
 
     def _scores(self, user_items: sp.csr_matrix) -> NDArray[np.float32]:
-        scores: NDArray[np.float32] = user_items.astype(np.float32) @ self._weights
-        return scores
+        return np.asarray(user_items.astype(np.float32) @ self._weights)
 
 
 class _Implicit(ABC):

@@ -303,8 +303,7 @@ def _comparisons(protocol: Protocol, runs: Mapping[str, Sequence[_Run]]) -> list
 def _by_user(runs: Sequence[_Run], values: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Return one value for each user that was tested with any seed: the mean over those seeds."""
     users, place = np.unique(np.concatenate([run.fold.users for run in runs]), return_inverse=True)
-    total: NDArray[np.float64] = np.bincount(place, np.concatenate(values), len(users)) / np.bincount(place)
-    return total
+    return np.asarray(np.bincount(place, np.concatenate(values), len(users)) / np.bincount(place))
 
 
 def describe_environment() -> dict[str, Any]:

@@ -153,8 +153,7 @@ class Lists:
 
 def ideal_discounts(k: int) -> NDArray[np.float64]:
     """Return ``1 / log2(p + 1)`` for the places p from 1 to k."""
-    discounts: NDArray[np.float64] = 1 / np.log2(np.arange(2, k + 2))
-    return discounts
+    return np.asarray(1 / np.log2(np.arange(2, k + 2)))
 
 
 @user_metric("recall", "The share of all held-out items of a user that is among the first k.")
@@ -497,8 +496,7 @@ def popularity_of(fold: Fold) -> NDArray[np.int64]:
 
 
 def _row_sums(values: NDArray[np.int64], indptr: NDArray[np.integer]) -> NDArray[np.int64]:
-    sums: NDArray[np.int64] = np.diff(np.concatenate(([0], np.cumsum(values)))[indptr])
-    return sums
+    return np.asarray(np.diff(np.concatenate(([0], np.cumsum(values)))[indptr]))
 
 
 def _lists(ids: NDArray[np.int32], target: csr_matrix, fold_in: csr_matrix, depth: int) -> Lists:

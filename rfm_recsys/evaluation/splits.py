@@ -407,8 +407,7 @@ def _fraction(fraction: float, below: float) -> float:
 
 def _share(counts: NDArray[np.integer], share: float) -> NDArray[np.intp]:
     """Return ``share`` of counts, rounded down, except where it is a whole number but for floating-point error."""
-    shares: NDArray[np.intp] = np.floor(counts * share + 1e-9).astype(np.intp)
-    return shares
+    return np.asarray(np.floor(counts * share + 1e-9).astype(np.intp))
 
 
 def _leave_out(matrix: sp.csr_matrix, places: NDArray[np.intp], k: int) -> Split:

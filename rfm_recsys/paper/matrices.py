@@ -341,8 +341,7 @@ def irls(
 def _least(root: Floats, y: Floats, seen: Mask) -> Floats:
     """Return ``root z`` for the least z for which it has the values y at the places seen."""
     Q, R = np.linalg.qr(root[:, seen])
-    x: Floats = root @ (Q @ scipy.linalg.solve_triangular(R, y, trans="T", check_finite=False))
-    return x
+    return np.asarray(root @ (Q @ scipy.linalg.solve_triangular(R, y, trans="T", check_finite=False)))
 
 
 def irls_of_known_rank(observed: csr_matrix, rank: int) -> Floats:

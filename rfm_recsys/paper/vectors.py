@@ -147,8 +147,7 @@ def matching_pursuit(X: Floats, y: Floats, w: Floats) -> Floats:
 
 
 def _nearest(path: Floats, w: Floats) -> Floats:
-    nearest: Floats = path[:, np.argmin(np.linalg.norm(path - w[:, None], axis=0))]
-    return nearest
+    return np.asarray(path[:, np.argmin(np.linalg.norm(path - w[:, None], axis=0))])
 
 
 def irls(X: Floats, y: Floats, p: float, next_eps: Callable[[Floats, float], float | None]) -> Iterator[Floats]:

@@ -78,16 +78,14 @@ def _widened(matrix: Floats, n_columns: int) -> Floats:
 def _scaled_gram(L: Floats, n_factors: int, dtype: np.dtype[Any]) -> Floats:
     """Return ``F^T D^2 F`` for ``F = D^-1 V L``, which is ``L^T L``; zero beyond the columns of L."""
     square = _widened(L, n_factors)
-    product: Floats = (square.T @ square).astype(dtype)
-    return product
+    return np.asarray((square.T @ square).astype(dtype))
 
 
 def _root(matrix: Floats, tolerance: float) -> Floats:
     """Return H with ``matrix = H H^T``, of full column rank."""
     values, V = eigh(matrix)
     keep = values > values.max(initial=0) * tolerance
-    root: Floats = V[:, keep] * np.sqrt(values[keep])
-    return root
+    return np.asarray(V[:, keep] * np.sqrt(values[keep]))
 
 
 def _prior_factor(values: Floats, basis_gram: Floats, n_active: int, power: float, penalty: float) -> Floats:
@@ -98,8 +96,7 @@ def _prior_factor(values: Floats, basis_gram: Floats, n_active: int, power: floa
     M = root[:, None] * basis_gram * root
     M[np.diag_indices(len(M))] += penalty
     cholesky = decomposed(scipy.linalg.cholesky, M, lower=True)
-    L: Floats = root[:, None] * scipy.linalg.solve_triangular(cholesky, np.eye(len(M)), lower=True).T
-    return L
+    return np.asarray(root[:, None] * scipy.linalg.solve_triangular(cholesky, np.eye(len(M)), lower=True).T)
 
 
 def reweighting(G: Floats, inverse_scale: Floats, power: float) -> Floats:
@@ -128,5 +125,4 @@ def smoother(K: Floats, penalty: float) -> Floats:
     # K (K + penalty I)^-1 rather than I - penalty (K + penalty I)^-1, so that small entries keep their digits
     cholesky = decomposed(scipy.linalg.cho_factor, shifted, lower=True, overwrite_a=True)
     S = scipy.linalg.cho_solve(cholesky, K, overwrite_b=True)
-    symmetric: Floats = (S + S.T) / 2
-    return symmetric
+    return np.asarray((S + S.T) / 2)
