@@ -33,6 +33,7 @@ MOST_ITERATIONS = 50  # of conjugate gradients: about the cost of a factorisatio
 PRODUCT_ROWS = 512  # rows of a dense product that one task owns
 TRANSPOSE_PARTS = 8  # of a transposition, as many entries in each
 PANEL, PANEL_ROWS = 128, 512  # of a symmetric product that are computed at a time, from the diagonal on
+ADDED_ROWS = 64  # of the sum of partial products, that one task owns
 PARTIAL_ROWS, PARTIALS = 2048, 64  # a sum over rows: at least so many rows in a partial sum, at most so many of them
 TOPK_USERS, TOPK_COLUMNS = 128, 2048  # scores that are held at a time, at most: 1 MB, so that they stay in cache
 SCAN = 64  # scores that are compared with the worst of the best at a time
@@ -819,7 +820,7 @@ def symmetric_product(A: Floats, B: Floats, root: Floats) -> Floats:
     partial = np.zeros((max(1, -(-n // rows)), k, k), dtype=A.dtype)
     run(_partial_products, len(partial), A, B, root, rows, partial)
     total = np.empty((k, k), dtype=A.dtype)
-    run(_add_partials, k, partial, total)
+    run(_add_partials, -(-k // ADDED_ROWS), partial, total)
     return total
 
 
@@ -844,7 +845,7 @@ def _partial_products(first: int, last: int, A: Floats, B: Floats, root: Floats,
 
 @kernel()
 def _add_partials(first: int, last: int, partial: Floats, total: Floats) -> None:
-    for i in range(first, last):
+    for i in range(first * ADDED_ROWS, min(last * ADDED_ROWS, len(total))):
         for j in range(i, total.shape[1]):
             value = partial[0, i, j]
             for task in range(1, len(partial)):
@@ -990,7 +991,7 @@ def top_k(
     turns = max(1, -(-n // (n_threads * TOPK_USERS)))
     at_once = max(1, min(-(-n // (n_threads * turns)), TOPK_CANDIDATES // n_candidates))
     squares = np.empty(n_columns, dtype=V.dtype)
-    run(_squares, n_columns, V, squares)
+    run(_squares, -(-n_columns // TOPK_COLUMNS), V, squares)
     margin = V.dtype.type(MARGIN * np.sqrt(V.shape[1]) * np.finfo(V.dtype).eps) * np.sqrt(squares.max())
     counts = (at_once, n_candidates, margin)
     run(_top_k, -(-n // at_once), U, V, indptr, indices, filtered, counts, ids, scores)
@@ -998,7 +999,7 @@ def top_k(
 
 @kernel()
 def _squares(first: int, last: int, V: Floats, squares: Floats) -> None:
-    for column in range(first, last):
+    for column in range(first * TOPK_COLUMNS, min(last * TOPK_COLUMNS, len(V))):
         squares[column] = _dot(V[column], V[column])
 
 

@@ -30,6 +30,7 @@ from threadpoolctl import ThreadpoolController
 COMPILED = not numba.config.DISABLE_JIT
 RANGES = 16  # of tasks that a thread is dealt in a call, about: so that all end at about the same time
 PREFIX = {types.float32: "s", types.float64: "d"}  # of a routine of BLAS or LAPACK
+SMALL = 2**13  # entries, below which a thread takes longer to start than to help
 ROW_COST = 16  # of a row beside its entries, in entries
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -116,6 +117,9 @@ def run_rows(kernel: Callable[..., None], indptr: NDArray[np.integer[Any]], *arg
         return int(indptr[row]) + ROW_COST * row
 
     n_rows = len(indptr) - 1
+    if threads_in_use() < 2 or cost(n_rows) < SMALL:
+        _deal_out(kernel, [0, n_rows], (indptr, *arguments))
+        return
     rows, n_ranges = range(n_rows + 1), threads_in_use() * RANGES
     bounds = {bisect_left(rows, cost(n_rows) * place // n_ranges, key=cost) for place in range(n_ranges)}
     _deal_out(kernel, sorted(bounds | {0, n_rows}), (indptr, *arguments))
