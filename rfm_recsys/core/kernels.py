@@ -29,6 +29,7 @@ GATHERED = 2**20  # entries of F gathered at a time for the products with them: 
 AT_ONCE = 64  # rows of F gathered for one product with them: they stay in the nearest cache
 LONG = 64  # a row that overflows the gather buffer is factorised if it has so many times as many entries as factors
 RESIDUAL = 8  # eps of the right-hand side: conjugate gradients to rounding
+CONDITION = 0.2  # of 1 / sqrt(eps): confidences further apart are for a factorisation in double precision
 MOST_ITERATIONS = 50  # of conjugate gradients: about the cost of a factorisation
 PRODUCT_ROWS = 512  # rows of a dense product that one task owns
 TRANSPOSE_PARTS = 8  # of a transposition, as many entries in each
@@ -322,13 +323,13 @@ def _turn(ratio: Any, r: Floats, p: Floats, q: Floats) -> Any:
 
 
 @jit()
-def _iterate(items: Ints, confidence: Floats, F: Floats, rows: Floats, work: Floats, u: Floats) -> bool:
+def _iterate(items: Ints, confidence: Floats, F: Floats, rows: Floats, work: Floats, tolerance: Any, u: Floats) -> bool:
     """Solve for one user by conjugate gradients; return whether the residual vanished.
 
-    The right-hand side is in ``u``, and ``rows`` holds the rows of F at the first items. The residual vanishes to
-    rounding, ``RESIDUAL`` eps of the right-hand side. The matrix is at least min(c, 1) and, since ``F F^T = S <= I``,
-    at most max(c, 1): its condition number is that of the confidences, whatever the data, and the error of u is at most
-    the residual over min(c, 1). ``u`` is left alone where it does not vanish.
+    The right-hand side is in ``u``, and ``rows`` holds the rows of F at the first items. The residual vanishes where it
+    is ``tolerance`` of the right-hand side. The matrix is at least min(c, 1) and, since ``F F^T = S <= I``, at most
+    max(c, 1): its condition number is that of the confidences, whatever the data, and the error of u is at most the
+    residual over min(c, 1). ``u`` is left alone where it does not vanish.
     """
     r, p, q, x, weights = work[0], work[1], work[2], work[3], _weights(confidence)
     for k in range(len(u)):
@@ -336,7 +337,7 @@ def _iterate(items: Ints, confidence: Floats, F: Floats, rows: Floats, work: Flo
     square = _dot(r, r)
     if not square > np.finfo(F.dtype).tiny / np.finfo(F.dtype).eps ** 2:
         return False
-    enough, ratio = square * (RESIDUAL * np.finfo(F.dtype).eps) ** 2, F.dtype.type(0)
+    enough, ratio = square * tolerance**2, F.dtype.type(0)
     for _ in range(MOST_ITERATIONS):
         curvature = _turn(ratio, r, p, q)
         for first in range(0, len(items), len(rows)):
@@ -358,9 +359,9 @@ def _gather_scaled(sign: float, items: Ints, confidence: Floats, F: Floats, rows
     """Copy the rows of F with ``sign * (c - 1) > 0``, times the root of that, into ``rows``; return their number."""
     n = 0
     for j in range(len(items)):
-        weight = sign * (abs(confidence[j]) - 1)
+        weight = sign * (np.float64(abs(confidence[j])) - 1)
         if weight > 0:
-            item, root = np.uintp(items[j]), F.dtype.type(np.sqrt(weight))
+            item, root = np.uintp(items[j]), np.sqrt(weight)
             for k in range(F.shape[1]):
                 rows[n, k] = root * F[item, k]
             n += 1
@@ -372,33 +373,42 @@ def _factorise(items: Ints, confidence: Floats, F: Floats, rows: Floats, u: Floa
     """Solve for one user by a Cholesky factorisation into ``u``; return LAPACK's status.
 
     In the items (dual, by Woodbury's identity) with fewer items than factors, none of them with a confidence below 1;
-    otherwise in the factors (primal), reading F once.
+    otherwise in the factors (primal), reading F once. In the precision of ``rows`` and ``u``, whatever that of F: with
+    confidences of c single precision would lose c units in the last place.
     """
     n_items, n_factors = len(items), len(u)
     u[:] = 0
     dual = n_items < n_factors
     for j in range(n_items):
         dual = dual and abs(confidence[j]) >= 1
-    if dual:
-        _add_rows(items, _liked(confidence), F, u)
+    if dual:  # u = G^T z + what entries of confidence 1 add, G = C^(1/2) F_O: no difference of large numbers
         n = _gather_scaled(1.0, items, confidence, F, rows)
-        if n == 0:  # all confidences are 1
+        G, A, z = rows[:n], np.empty((n, n), dtype=u.dtype), np.empty(n, dtype=u.dtype)
+        place = 0
+        for j in range(n_items):
+            weight = np.float64(abs(confidence[j])) - 1
+            if weight > 0:
+                z[place] = max(confidence[j], 0) / np.sqrt(weight)
+                place += 1
+            elif confidence[j] > 0:
+                for k in range(n_factors):
+                    u[k] += F[items[j], k]
+        if n == 0:
             return np.int64(0)
-        G, A, z = rows[:n], np.empty((n, n), dtype=F.dtype), np.empty(n, dtype=F.dtype)
         _multiply_transposed(G, G, A)
         for j in range(n):
             A[j, j] += 1
-            z[j] = _dot(G[j], u)
+            z[j] -= _dot(G[j], u)
         status = _solve_positive(A, z)
         for j in range(n):
-            _add_scaled(-z[j], G[j], u)
+            _add_scaled(z[j], G[j], u)
         return status
-    A = np.zeros((n_factors, n_factors), dtype=F.dtype)
+    A = np.zeros((n_factors, n_factors), dtype=u.dtype)
     for k in range(n_factors):
         A[k, k] = 1
     for first in range(0, n_items, PANEL_ROWS):
         panel, c = items[first : first + PANEL_ROWS], confidence[first : first + PANEL_ROWS]
-        _add_rows(panel, _liked(c), F, u)
+        _add_rows(panel, _liked(c).astype(u.dtype), F, u)
         for sign in (1.0, -1.0):
             n = _gather_scaled(sign, panel, c, F, rows)
             if n > 0:
@@ -411,15 +421,21 @@ def gathered_rows(n_factors: int) -> int:
     return max(GATHERED // n_factors, n_factors)
 
 
-def solve_rows(indptr: Ints, indices: Ints, confidence: Floats, F: Floats, out: Floats) -> Ints:
+def solve_rows(
+    indptr: Ints, indices: Ints, confidence: Floats, F: Floats, out: Floats, tolerance: float | None = None
+) -> Ints:
     """Solve ``u = (I + F_O^T diag(c - 1) F_O)^-1 F_O^T (c p)`` for every user into ``out``, shape (users, factors).
 
-    By conjugate gradients, to rounding; by a Cholesky factorisation for very long rows (``LONG``), and where they do
-    not get there in ``MOST_ITERATIONS``. Returns LAPACK's status, or ``NOT_FINITE``, shape (users,).
+    By conjugate gradients, to a residual of ``tolerance`` times the right-hand side, by default to rounding; by a
+    Cholesky factorisation in double precision for very long rows (``LONG``), for confidences that are far apart
+    (``CONDITION``), and where they do not get there in ``MOST_ITERATIONS``. Returns LAPACK's status, or ``NOT_FINITE``,
+    shape (users,).
     """
     status = np.zeros(len(out), dtype=np.int64)
     n_gathered = gathered_rows(F.shape[1])
-    run_rows(_solve_rows, indptr, indices, confidence, F, n_gathered, out, status)
+    eps = float(np.finfo(F.dtype).eps)
+    limits = (F.dtype.type(RESIDUAL * eps if tolerance is None else tolerance), F.dtype.type(CONDITION / np.sqrt(eps)))
+    run_rows(_solve_rows, indptr, indices, confidence, F, n_gathered, limits, out, status)
     unsolved = np.flatnonzero(status == UNSOLVED)
     if len(unsolved):  # most data have none, and then that kernel is not even compiled
         run(_factorise_rows, len(unsolved), unsolved, indptr, indices, confidence, F, n_gathered, out, status)
@@ -435,10 +451,12 @@ def _solve_rows(
     confidence: Floats,
     F: Floats,
     n_gathered: int,
+    limits: tuple[Any, Any],
     out: Floats,
     status: Ints,
 ) -> None:
     n_factors = F.shape[1]
+    tolerance, condition = limits
     rows = np.empty((n_gathered, n_factors), dtype=F.dtype)
     work = np.empty((4, n_factors), dtype=F.dtype)
     for user in range(first, last):
@@ -448,10 +466,13 @@ def _solve_rows(
         if len(items) == 0:
             continue
         status[user] = UNSOLVED
-        if len(items) <= n_gathered or n_gathered < LONG * n_factors:
+        least, most = c.dtype.type(1), c.dtype.type(0)
+        for j in range(len(c)):
+            least, most = min(least, abs(c[j])), max(most, abs(c[j]))
+        if most <= condition * least and (len(items) <= n_gathered or n_gathered < LONG * n_factors):
             _add_rows(items, _liked(c), F, u)
             _gather(items[:n_gathered], F, rows)
-            if _iterate(items, c, F, rows, work, u):
+            if _iterate(items, c, F, rows, work, tolerance, u):
                 status[user] = 0 if np.isfinite(_dot(u, u)) else NOT_FINITE
 
 
@@ -468,13 +489,14 @@ def _factorise_rows(
     out: Floats,
     status: Ints,
 ) -> None:
-    rows = np.empty((n_gathered, F.shape[1]), dtype=F.dtype)
+    rows, u = np.empty((n_gathered, F.shape[1])), np.empty(F.shape[1])
     for k in range(first, last):
         user = users[k]
-        u = out[user]
         start, stop = indptr[user], indptr[user + 1]
         status[user] = _factorise(indices[start:stop], confidence[start:stop], F, rows, u)
-        if not np.isfinite(_dot(u, u)):
+        for j in range(len(u)):
+            out[user, j] = u[j]
+        if not np.isfinite(_dot(out[user], out[user])):
             status[user] = NOT_FINITE
 
 

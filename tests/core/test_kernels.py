@@ -85,8 +85,8 @@ def solve_rows(confidence: csr_matrix, F: Floats) -> Floats:
 
 
 @numba.njit  # type: ignore[untyped-decorator, unused-ignore]
-def iterate_compiled(items: Any, c: Any, F: Any, rows: Any, work: Any, u: Any) -> Any:
-    return kernels._iterate(items, c, F, rows, work, u)
+def iterate_compiled(items: Any, c: Any, F: Any, rows: Any, work: Any, tolerance: Any, u: Any) -> Any:
+    return kernels._iterate(items, c, F, rows, work, tolerance, u)
 
 
 @numba.njit  # type: ignore[untyped-decorator, unused-ignore]
@@ -99,7 +99,8 @@ def iterate(confidence: csr_matrix, F: Floats) -> tuple[bool, Floats, Floats]:
     _, items, values = csr_arrays(confidence.astype(F.dtype))
     rhs: Floats = F[items].T @ np.maximum(values, 0)
     u, work = rhs.copy(), np.empty((4, F.shape[1]), dtype=F.dtype)
-    return bool(iterate_compiled(items, values, F, F[items], work, u)), rhs, u
+    tolerance = F.dtype.type(kernels.RESIDUAL * np.finfo(F.dtype).eps)
+    return bool(iterate_compiled(items, values, F, F[items], work, tolerance, u)), rhs, u
 
 
 def row(n_items: int, least: float, most: float, seed: int = 2) -> csr_matrix:
@@ -176,6 +177,26 @@ def test_solve_rows_factorises_where_conjugate_gradients_do_not_converge(
     assert not converged
     np.testing.assert_array_equal(u, rhs)
     assert_close(solve_rows(confidence, F.astype(dtype)), naive.solve_rows(confidence, F), dtype, condition=most)
+
+
+@pytest.mark.parametrize("n_items", [20, 70, 200])
+def test_solve_rows_with_confidences_of_six_decades_is_as_exact_as_the_factors(n_items: int) -> None:
+    """Single precision alone loses as many digits as the confidences have."""
+    confidence, F = row(n_items, 2e2, 2e8).astype(np.float32), factor(n_items, 70).astype(np.float32)
+    exact, found = naive.solve_rows(confidence.astype(np.float64), F.astype(np.float64)), solve_rows(confidence, F)
+    np.testing.assert_allclose(found, exact, rtol=0, atol=4 * np.finfo(np.float32).eps * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("n_items", [30, 120])
+def test_solve_rows_to_a_tolerance(n_items: int) -> None:
+    confidence, F = row(n_items, 1, 30), factor(n_items, 50)
+    _, items, values = csr_arrays(confidence)
+    U = np.empty((1, 50))
+    with threads(0):
+        kernels.solve_rows(confidence.indptr, items, values, F, U, 1e-2)
+    weight, rhs = np.abs(values) - 1, F[items].T @ np.maximum(values, 0)
+    residual = np.linalg.norm(U[0] + F[items].T @ (weight * (F[items] @ U[0])) - rhs)
+    assert 1e-6 * np.linalg.norm(rhs) < residual <= 1e-2 * np.linalg.norm(rhs)
 
 
 @pytest.mark.parametrize("n_items", [5, 6, 7, 1024])  # fewer items than factors, as many, more, and many more
@@ -263,12 +284,11 @@ def test_a_disliked_item_scores_less_than_if_it_had_not_been_seen() -> None:
 
 @pytest.mark.parametrize("items", [2, 9, 161])
 def test_a_row_that_overflows_is_reported_and_the_others_are_solved(items: int) -> None:
-    confidence = csr_matrix(np.vstack([np.full((1, items), 2.0), np.full((1, items), 3e38)]))
-    F = factor(items, 5).astype(np.float32) * np.float32(4)
-    U = np.empty((2, 5), dtype=np.float32)
-    arrays = csr_arrays(confidence.astype(np.float32))
+    confidence = csr_matrix(np.vstack([np.full((1, items), 2.0), np.full((1, items), 1.7e308)]))
+    F = factor(items, 5) * 40
+    U = np.empty((2, 5))
     with threads(0):
-        status = kernels.solve_rows(*arrays, F, U)
+        status = kernels.solve_rows(*csr_arrays(confidence), F, U)
     assert status.tolist() == [0, NOT_FINITE]
     assert np.isfinite(U[0]).all()
 
