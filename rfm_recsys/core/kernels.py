@@ -369,6 +369,15 @@ def _gather_scaled(sign: float, items: Ints, confidence: Floats, F: Floats, rows
 
 
 @jit()
+def _solve_finite(matrix: Floats, rhs: Floats) -> Any:
+    """Do as :func:`_solve_positive`; ``NOT_FINITE`` for a matrix that overflowed, with which LAPACK may solve to 0."""
+    for k in range(len(matrix)):
+        if not np.isfinite(matrix[k, k]):
+            return np.int64(NOT_FINITE)
+    return np.int64(_solve_positive(matrix, rhs))
+
+
+@jit()
 def _factorise(items: Ints, confidence: Floats, F: Floats, rows: Floats, u: Floats) -> Any:
     """Solve for one user by a Cholesky factorisation into ``u``; return LAPACK's status.
 
@@ -399,7 +408,7 @@ def _factorise(items: Ints, confidence: Floats, F: Floats, rows: Floats, u: Floa
         for j in range(n):
             A[j, j] += 1
             z[j] -= _dot(G[j], u)
-        status = _solve_positive(A, z)
+        status = _solve_finite(A, z)
         for j in range(n):
             _add_scaled(z[j], G[j], u)
         return status
@@ -413,7 +422,7 @@ def _factorise(items: Ints, confidence: Floats, F: Floats, rows: Floats, u: Floa
             n = _gather_scaled(sign, panel, c, F, rows)
             if n > 0:
                 _add_gram(sign, rows[:n], A)
-    return _solve_positive(A, u)
+    return _solve_finite(A, u)
 
 
 def gathered_rows(n_factors: int) -> int:
