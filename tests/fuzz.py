@@ -491,12 +491,12 @@ def model_of(draw: Draw) -> LinRFM:
 
 PARAMETERS: dict[str, list[Any]] = {
     "factors": [3, None, 1, 40, np.int8(100), np.int64(5)],
-    "regularization": [4.0, 0, 1e-30, 0.5, 1e12, np.float32(2), Fraction(1, 3), np.longdouble(1)],
-    "alpha": [7.0, 1, 0.3, 1e-30, 1e12, 40],
-    "iterations": [2, 1, 3, np.uint8(4)],
-    "power": [0.35, 0, 0.5, 1, 4.0, np.float16(0.25)],
-    "item_norm": [0.8, 0, -4, 4, 1],
-    "user_norm": [0.8, 0, -4, 4, 1],
+    "regularization": [4.0, None, 0, 1e-30, 0.5, 1e12, np.float32(2), Fraction(1, 3), np.longdouble(1)],
+    "alpha": [7.0, None, 1, 0.3, 1e-30, 1e12, 40],
+    "iterations": [2, None, 1, 3, np.uint8(4)],
+    "power": [0.35, None, 0, 0.5, 1, 4.0, np.float16(0.25)],
+    "item_norm": [0.8, None, 0, -4, 4, 1],
+    "user_norm": [0.8, None, 0, -4, 4, 1],
     "dtype": [np.float32, np.float64, "float32", np.dtype("f8"), float],
     "calculate_training_loss": [False, True, np.bool_(True), 0],
     "num_threads": [0, 1, 2, 100],
@@ -504,6 +504,8 @@ PARAMETERS: dict[str, list[Any]] = {
     "use_native": [True, False],
     "use_cg": [True, False],
     "use_gpu": [False, True, None],
+    "values": ["relative", "confidence"],
+    "trials": [2, 1, 20, np.int8(100)],
 }
 
 
@@ -857,6 +859,8 @@ def kept_parameter(name: str, value: Any) -> Any:
         return np.dtype(value)
     if isinstance(PARAMETERS[name][0], bool):
         return bool(value)
+    if isinstance(value, str):
+        return value
     if value is None or isinstance(value, np.random.Generator | np.random.RandomState):
         return None
     return float(value)

@@ -17,6 +17,17 @@ from rfm_recsys.recommender.blocks import Settings
 TopList: TypeAlias = tuple[list[list[int]], list[list[float]]]
 
 
+def weights(values: Floats) -> Floats:
+    """Return the signed weights of values, shape (users, items): relative to each user's own, in 512ths."""
+    out = np.zeros(values.shape)
+    for row, weight in zip(values, out, strict=True):
+        level = np.abs(row[row != 0]).mean() if row.any() else 1.0
+        for item in np.flatnonzero(row):
+            ratio = abs(row[item]) / level
+            weight[item] = np.sign(row[item]) * round((0.5 + ratio / (1 + ratio)) * 512) / 512
+    return out
+
+
 def weight_and_target(row: Floats) -> tuple[Floats, Floats]:
     """Return what a row of signed confidences asks of every item: weight 1 and target 0 where it says nothing."""
     return np.where(row != 0, np.abs(row), 1.0), (row > 0).astype(float)

@@ -12,6 +12,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("core",),
     ("recommender", "completion", "ratings", "regression"),  # the four algorithms
+    ("als",),
     ("datasets",),
     ("tables",),
     ("evaluation", "distributed"),

@@ -14,11 +14,13 @@ from rfm_recsys.core.files import check_target
 from rfm_recsys.datasets import read_interactions
 from rfm_recsys.errors import ParameterError
 
-DEFAULTS: dict[str, Any] = LinRFM().get_params()
-
 
 def _column(role: str) -> Any:
     return typer.Option(help=f"Column of the {role}; by default the one with a usual name.", show_default=False)
+
+
+def _chosen(what: str) -> Any:
+    return typer.Option(help=f"{what}; chosen from the data where it is left out.", show_default=False)
 
 
 def fit(
@@ -39,18 +41,20 @@ def fit(
         str, typer.Option(help="Of several rows for one user and item: take the 'last', the 'sum', or end in 'error'.")
     ] = "last",
     factors: Annotated[str, typer.Option(help="Number of factors, or 'full' for the full form.")] = str(
-        DEFAULTS["factors"]
+        LinRFM().factors
     ),
-    regularization: Annotated[float, typer.Option(help="Weight of the prior.")] = DEFAULTS["regularization"],
-    alpha: Annotated[float, typer.Option(help="Weight of an interaction of value 1.")] = DEFAULTS["alpha"],
-    iterations: Annotated[int, typer.Option(help="Rounds of lin-RFM.")] = DEFAULTS["iterations"],
-    power: Annotated[float, typer.Option(help="Power of the AGOP.")] = DEFAULTS["power"],
-    item_norm: Annotated[float, typer.Option(help="How far to even out the popularity of items, 0 to 1.")] = DEFAULTS[
-        "item_norm"
-    ],
-    user_norm: Annotated[float, typer.Option(help="How far to even out the activity of users, 0 to 1.")] = DEFAULTS[
-        "user_norm"
-    ],
+    regularization: Annotated[float | None, _chosen("Weight of the prior")] = None,
+    alpha: Annotated[float | None, _chosen("Weight of a usual interaction")] = None,
+    iterations: Annotated[int | None, _chosen("Rounds of lin-RFM")] = None,
+    power: Annotated[float | None, _chosen("Power of the AGOP")] = None,
+    item_norm: Annotated[float | None, _chosen("How far to even out the popularity of items, 0 to 1")] = None,
+    user_norm: Annotated[float | None, _chosen("How far to even out the activity of users, 0 to 1")] = None,
+    values: Annotated[
+        str,
+        typer.Option(
+            help="What the size of a value says: 'relative' to the user's other values, or 'confidence' for a weight."
+        ),
+    ] = LinRFM().values,
     seed: Annotated[int, typer.Option(help="Seed of the randomised eigenvectors.")] = 0,
     checkpoint: Annotated[
         bool, typer.Option(help="Keep each round beside the model, as .checkpoint, and go on from there after a kill.")
@@ -71,7 +75,7 @@ def fit(
     check_target(model)
     recommender = LinRFM(
         None if factors == "full" else int(factors), regularization, alpha, iterations, power, item_norm, user_norm,
-        random_state=seed,
+        random_state=seed, values=values,
     )  # fmt: skip
     columns = {"user": user, "item": item, "value": value, "timestamp": timestamp}
     reading: dict[str, Any] = {**columns, "duplicates": duplicates}
@@ -96,4 +100,5 @@ def fit(
     fitted.save(model)
     if kept is not None:
         kept.unlink(missing_ok=True)  # only now: what if the disk is full
-    say(f"{size}: fitted in {seconds:.1f} s, written to {written}")
+    used = ", ".join(f"{name}={value:.3g}" for name, value in fitted.model.chosen_.items())
+    say(f"{size}: fitted in {seconds:.1f} s with {used}; written to {written}")

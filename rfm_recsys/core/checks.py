@@ -63,6 +63,15 @@ def check_integer(name: str, value: Any, least: int) -> int:
     return number
 
 
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    """Return one of some words; raises ParameterError for any other."""
+    if not isinstance(value, str):
+        raise ParameterTypeError(f"{name} is {shown(value)}; pass one of {', '.join(map(repr, choices))}")
+    if value not in choices:
+        raise ParameterError(f"{name} is {shown(value)}; pass one of {', '.join(map(repr, choices))}")
+    return str(value)
+
+
 def check_dtype(name: str, value: Any) -> np.dtype[Any]:
     """Return float32 or float64 as a NumPy dtype; raises ParameterError for any other."""
     try:

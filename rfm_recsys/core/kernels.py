@@ -31,6 +31,7 @@ LONG = 64  # a row that overflows the gather buffer is factorised if it has so m
 RESIDUAL = 8  # eps of the right-hand side: conjugate gradients to rounding
 CONDITION = 0.2  # of 1 / sqrt(eps): confidences further apart are for a factorisation in double precision
 MOST_ITERATIONS = 50  # of conjugate gradients: about the cost of a factorisation
+WEIGHT_STEPS = 512  # in which a relative weight is told from another
 PRODUCT_ROWS = 512  # rows of a dense product that one task owns
 TRANSPOSE_PARTS = 8  # of a transposition, as many entries in each
 PANEL, PANEL_ROWS = 128, 512  # of a symmetric product that are computed at a time, from the diagonal on
@@ -152,6 +153,12 @@ if COMPILED:
         return _call("gesv", (n, 1, matrix, n, pivots, rhs, n))
 
     @jit()
+    def _solve_general_rows(matrix: Floats, rows: Floats) -> Any:
+        """Solve in place with the transpose of ``matrix`` for every row; return LAPACK's status."""
+        n, pivots = len(matrix), np.empty(len(matrix), dtype=np.int32)
+        return _call("gesv", (n, len(rows), matrix, n, pivots, rows, n))
+
+    @jit()
     def _invert_positive(matrix: Floats) -> Any:
         """Invert the upper triangle of a positive definite ``matrix`` in place; return LAPACK's status."""
         n = len(matrix)
@@ -186,6 +193,12 @@ else:
     def _solve_general(matrix: Floats, rhs: Floats) -> int:
         (gesv,) = _lapack.get_lapack_funcs(("gesv",), (matrix,))
         _, _, rhs[:], info = gesv(matrix.T, rhs)
+        return int(info)
+
+    def _solve_general_rows(matrix: Floats, rows: Floats) -> int:
+        (gesv,) = _lapack.get_lapack_funcs(("gesv",), (matrix,))
+        _, _, solution, info = gesv(matrix.T, rows.T)
+        rows[:] = solution.T
         return int(info)
 
     def _invert_positive(matrix: Floats) -> int:
@@ -509,6 +522,78 @@ def _factorise_rows(
             status[user] = NOT_FINITE
 
 
+def leave_one_out(indptr: Ints, indices: Ints, confidence: Floats, F: Floats, full: bool, out: Floats) -> Ints:
+    """Write what every entry would be predicted without itself, for the same F; ``out`` of shape (nnz,), float64.
+
+    By the formula of Sherman and Morrison: an entry's weight ``w = c - 1`` is taken out of the user's system A, of
+    which ``h = F_j . A^-1 F_j`` is known, so that the prediction x becomes ``(x - c p h) / (1 - w h)``. In double
+    precision. ``full``: F is S itself, shape (items, items). Returns LAPACK's status, shape (users,).
+    """
+    status = np.zeros(len(indptr) - 1, dtype=np.int64)
+    run_rows(_leave_one_out, indptr, indices, confidence, F, full, out, status)
+    return status
+
+
+@kernel()
+def _leave_one_out(
+    first: int,
+    last: int,
+    indptr: Ints,
+    indices: Ints,
+    confidence: Floats,
+    F: Floats,
+    full: bool,
+    out: Floats,
+    status: Ints,
+) -> None:
+    for user in range(first, last):
+        start, stop = indptr[user], indptr[user + 1]
+        items, c, result = indices[start:stop], confidence[start:stop], out[start:stop]
+        n, width = len(items), F.shape[1]
+        h, x = np.empty(n), np.zeros(n)
+        if full or n < width:
+            S, A = np.empty((n, n)), np.empty((n, n))
+            if full:
+                for j in range(n):
+                    for k in range(n):
+                        S[j, k] = F[items[j], items[k]]
+            else:
+                rows = np.empty((n, width))
+                _gather(items, F, rows)
+                _multiply_transposed(rows, rows, S)
+            for j in range(n):
+                for k in range(n):
+                    A[j, k] = (np.float64(abs(c[j])) - 1) * S[j, k]
+                A[j, j] += 1
+            status[user] = _solve_general_rows(A, S)  # (I + S W)^-1 S, symmetric
+            for j in range(n):
+                h[j] = S[j, j]
+                for k in range(n):
+                    x[j] += S[j, k] * max(np.float64(c[k]), 0.0)
+        else:
+            rows, A, b = np.empty((n, width)), np.eye(width), np.zeros(width)
+            _gather(items, F, rows)
+            scaled = np.empty((n, width))
+            for j in range(n):
+                weight = np.float64(abs(c[j])) - 1
+                for k in range(width):
+                    scaled[j, k] = weight * rows[j, k]
+                    b[k] += max(np.float64(c[j]), 0.0) * rows[j, k]
+            _add_symmetric(rows, scaled, A)
+            status[user] = _invert_positive(A)
+            for j in range(width):
+                for k in range(j):
+                    A[j, k] = A[k, j]
+            _multiply(rows, A, scaled)
+            for j in range(n):
+                h[j], x[j] = _dot(scaled[j], rows[j]), _dot(scaled[j], b)
+        for j in range(n):
+            size = np.float64(abs(c[j]))
+            result[j] = (x[j] - max(np.float64(c[j]), 0.0) * h[j]) / (1 - (size - 1) * h[j])
+        if not np.isfinite(_dot(result, result)):
+            status[user] = NOT_FINITE
+
+
 def solve_rows_full(
     indptr: Ints, indices: Ints, weight: Floats, rhs: Floats, S: Floats, a: Floats, fitted: Floats
 ) -> Ints:
@@ -673,6 +758,53 @@ def _residuals(
     for user in range(first, last):
         for j in range(indptr[user], indptr[user + 1]):
             out[j] = (confidence[j] > 0) - _dot(U[user], F[indices[j]])
+
+
+# Values of interactions.
+
+
+def row_levels(indptr: Ints, values: Floats) -> Floats:
+    """Return the mean size of each row's values, float64, shape (rows,); 1 for a row without any."""
+    levels = np.ones(len(indptr) - 1)
+    run_rows(_row_levels, indptr, values, levels)
+    return levels
+
+
+@kernel()
+def _row_levels(first: int, last: int, indptr: Ints, values: Floats, levels: Floats) -> None:
+    for row in range(first, last):
+        start, stop = indptr[row], indptr[row + 1]
+        largest, total = 0.0, 0.0
+        for j in range(start, stop):
+            largest = max(largest, np.float64(abs(values[j])))
+        for j in range(start, stop):  # of the largest, so that the sum cannot overflow
+            total += np.float64(abs(values[j])) / largest
+        if stop > start:
+            levels[row] = largest * (total / (stop - start))
+
+
+def relative_weights(indptr: Ints, indices: Ints, values: Floats, levels: Floats, by_column: bool) -> Floats:
+    """Return ``1/2 + r / (1 + r)`` for ``r = |value| / level``, with the sign of the value, shape (nnz,).
+
+    ``levels`` are those of the rows, or of the columns; a level that rounds to 0 counts as the value. Weights are
+    multiples of 1 / ``WEIGHT_STEPS``, so that the rounding of the same values in another unit does not show.
+    """
+    out = np.empty_like(values)
+    run_rows(_relative_weights, indptr, indices, values, levels, by_column, out)
+    return out
+
+
+@kernel()
+def _relative_weights(
+    first: int, last: int, indptr: Ints, indices: Ints, values: Floats, levels: Floats, by_column: bool, out: Floats
+) -> None:
+    for row in range(first, last):
+        for j in range(indptr[row], indptr[row + 1]):
+            level = levels[indices[j]] if by_column else levels[row]
+            size = np.float64(abs(values[j]))
+            share = 1 / (1 + level / size) if level > 0 else 0.5
+            weight = np.rint((0.5 + share) * WEIGHT_STEPS) / WEIGHT_STEPS
+            out[j] = weight if values[j] > 0 else -weight
 
 
 # Sparse products.

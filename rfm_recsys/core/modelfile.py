@@ -15,7 +15,7 @@ from rfm_recsys.core.checks import shown
 from rfm_recsys.core.files import PathOrFile, replacing
 from rfm_recsys.errors import ModelFileError, ParameterTypeError
 
-VERSION = 2
+VERSION = 3
 
 SEAL = b"sha256:"  # begins the archive's comment, which ends the file with the digest of all that stands before it
 

@@ -11,7 +11,7 @@ import pandas as pd
 from dask import is_dask_collection
 from dask.delayed import Delayed
 from distributed import Client, Future, performance_report
-from scipy.sparse import csr_matrix, issparse
+from scipy.sparse import csr_matrix, issparse, vstack
 
 from rfm_recsys.core.checks import check_callback, check_flag, check_integer, check_interactions, shown
 from rfm_recsys.core.files import check_folder, check_target, filling
@@ -28,10 +28,12 @@ from rfm_recsys.errors import (
     ParameterTypeError,
     RfmRecsysError,
 )
-from rfm_recsys.recommender.blocks import Settings, confidences
+from rfm_recsys.recommender.blocks import CHOSEN, Settings
 from rfm_recsys.recommender.checkpoint import Checkpoint, fingerprint
-from rfm_recsys.recommender.model import LinRFM
+from rfm_recsys.recommender.model import LinRFM, choose_parameters, take
 from rfm_recsys.recommender.rounds import Callback, run_rounds
+from rfm_recsys.recommender.tuning import ENTRIES
+from rfm_recsys.recommender.values import confidences, weights
 from rfm_recsys.tables import TableModel, plain_ids
 
 READING, WRITING = 4.0, 2.0  # of a table, and of users, in products of all interactions with a matrix
@@ -103,7 +105,7 @@ def fit(
         raise ParameterTypeError(f"model is {shown(model)}; pass a LinRFM, as LinRFM(factors=64)")
     if not isinstance(client, Client):
         raise ParameterTypeError(f"client is {shown(client)}; pass a distributed.Client")
-    settings, dtype = Settings.of(checked(model)), np.dtype(model.dtype)
+    parameters = checked(model)
     if model.factors is None:
         raise NotSupportedError("the full form is for one machine; pass LinRFM(factors=256)")
     if duplicates not in ("last", "sum", "error"):
@@ -120,18 +122,23 @@ def fit(
     reporting = nullcontext() if report is None else performance_report(filename=os.fspath(report))
     with clear_errors(checkpoint), client.as_current(), reporting, passes.reporting():
         item_ids: pd.Index[Any] | None
-        passes.expect(READING + 1 + work_of(model.iterations, 0) + (folder is not None) * WRITING)
+        passes.expect(READING + 1 + work_of(model.iterations or 2, 0) + (folder is not None) * WRITING)
         if isinstance(interactions, str | os.PathLike) or _is_frame(interactions):
             named = {"user": user, "item": item, "value": value, "timestamp": timestamp}
             item_ids, laid = _laid_table(passes, interactions, named, model, blocks, duplicates)
         else:
-            item_ids, laid = _laid_matrices(passes, interactions, settings.alpha, dtype, model.factors)
+            item_ids, laid = _laid_matrices(passes, interactions, model)
         ids = passes.each("user ids", 0, itemgetter(0), laid)
-        fitted = DistributedBlocks(passes, passes.each("confidences", 0, itemgetter(1), laid), model.iterations)
+        weighed = passes.each("weights", 0, itemgetter(1), laid)
+        sample = [] if _all_given(parameters) else _sample(passes, weighed)
+        chosen, search = choose_parameters(parameters, csr_matrix(vstack(sample)) if sample else None, None, False)
+        settings = Settings.of(parameters | chosen)
+        confidence = passes.each("confidences", 0, confidences, weighed, common=(settings.alpha,))
+        fitted = DistributedBlocks(passes, confidence, settings.iterations)
         if item_ids is None:
             item_ids = pd.RangeIndex(fitted.n_items)
             ids = passes.each("user ids", 0, pd.RangeIndex, *fitted.row_numbers())
-        del laid
+        del laid, weighed, confidence
         last_round = None
         if checkpoint is not None:
             shape = fitted.n_users, fitted.n_items
@@ -144,8 +151,32 @@ def fit(
             with filling(folder) as partial:
                 paths = [file_of(partial, block) for block in range(len(ids))]
                 client.gather(passes.each("write users", WRITING, write_users, ids, fitted.blocks, fitted.U, paths))
-    model.user_factors, model.item_factors = fitted.factors()
-    return TableModel(model, csr_matrix((0, fitted.n_items), dtype=dtype), pd.RangeIndex(0), item_ids)
+    U, F = fitted.factors()
+    take(model, U, F, chosen, search, np.empty(0))
+    no_users = csr_matrix((0, fitted.n_items), dtype=parameters["dtype"])
+    return TableModel(model, no_users, pd.RangeIndex(0), item_ids)
+
+
+def _all_given(parameters: dict[str, Any]) -> bool:
+    return all(parameters[name] is not None for name in CHOSEN)
+
+
+def _sample(passes: Passes, weighed: list[Future]) -> list[csr_matrix]:
+    """Return so many users' rows, drawn in every block, as it takes to choose parameters on."""
+    entries = sum(passes.client.gather(passes.each("entries", 0, _entries, weighed)))
+    share = 1.25 * ENTRIES / max(entries, 1)
+    drawn = passes.each("sample", 0, _drawn, weighed, range(len(weighed)), common=(share,))
+    rows = list(passes.client.gather(drawn))
+    alike = len({part.shape[1] for part in rows}) == 1  # what is not, is refused with its block when facts are gathered
+    return rows if alike else rows[:1]
+
+
+def _entries(weights: csr_matrix) -> int:
+    return int(weights.nnz)
+
+
+def _drawn(weights: csr_matrix, block: int, share: float) -> csr_matrix:
+    return weights if share >= 1 else weights[np.random.default_rng(block).random(weights.shape[0]) < share]
 
 
 def _laid_table(
@@ -158,7 +189,7 @@ def _laid_table(
 ) -> tuple["pd.Index[Any]", list[Future]]:
     """Return the ids of the items, and the blocks that a table is laid out in."""
     client = passes.client
-    settings, dtype = Settings.of(checked(model)), np.dtype(model.dtype)
+    dtype = np.dtype(model.dtype)
     workers_of(client)
     if _is_frame(interactions):
         table = layout.frame_table(interactions, named)
@@ -175,7 +206,7 @@ def _laid_table(
     n_blocks = int(block_of.max()) + 1
     check_worker_memory(client, sizes, n_blocks)
     work = 3 * READING / 4
-    laid = layout.lay_out(passes, table, item_ids, block_of, duplicates, settings.alpha, dtype, work)
+    laid = layout.lay_out(passes, table, item_ids, block_of, duplicates, model.values, dtype, work)
     return item_ids, laid
 
 
@@ -184,10 +215,9 @@ def _is_frame(interactions: Any) -> bool:
     return is_dask_collection(interactions) and hasattr(interactions, "columns")
 
 
-def _laid_matrices(
-    passes: Passes, matrices: Any, alpha: float, dtype: np.dtype[Any], factors: int
-) -> tuple[None, list[Future]]:
+def _laid_matrices(passes: Passes, matrices: Any, model: LinRFM) -> tuple[None, list[Future]]:
     """Return blocks of the matrices that are given, users without ids."""
+    dtype = np.dtype(model.dtype)
     given = list(matrices) if isinstance(matrices, Sequence) else []
     if not given or not all(issparse(part) or isinstance(part, Delayed | Future) for part in given):
         raise ParameterTypeError(
@@ -197,7 +227,7 @@ def _laid_matrices(
     here = [part for part in given if issparse(part)]
     if here:
         users, entries = sum(part.shape[0] for part in here), sum(part.nnz for part in here)
-        sizes = Sizes(users, here[0].shape[1], entries, factors, dtype.itemsize)
+        sizes = Sizes(users, here[0].shape[1], entries, int(model.factors or 0), dtype.itemsize)
         check_worker_memory(passes.client, sizes, len(here))
     futures = [
         passes.sent("interactions", part)
@@ -207,12 +237,12 @@ def _laid_matrices(
         else part
         for part in given
     ]
-    return None, passes.each("check", 0, _given, futures, range(len(futures)), common=(alpha, dtype))
+    return None, passes.each("check", 0, _given, futures, range(len(futures)), common=(model.values, dtype))
 
 
-def _given(matrix: csr_matrix, block: int, alpha: float, dtype: np.dtype[Any]) -> layout.Block:
+def _given(matrix: csr_matrix, block: int, values: str, dtype: np.dtype[Any]) -> layout.Block:
     try:
-        checked = check_interactions(matrix, dtype)
-        return pd.RangeIndex(checked.shape[0]), confidences(checked, alpha)
+        interactions = check_interactions(matrix, dtype)
+        return pd.RangeIndex(interactions.shape[0]), weights(interactions, values)
     except RfmRecsysError as error:
         raise type(error)(f"block {block} of the interactions: {error}") from error

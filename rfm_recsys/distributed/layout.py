@@ -25,7 +25,7 @@ from rfm_recsys.datasets.interactions import Duplicates, check_columns, from_fra
 from rfm_recsys.distributed.blocks import Passes
 from rfm_recsys.distributed.plan import BUCKETS
 from rfm_recsys.errors import DataError
-from rfm_recsys.recommender.blocks import confidences
+from rfm_recsys.recommender.values import weights
 
 PART_ROWS = 2**21  # of row groups that are read together
 TOGETHER = 16  # summaries of parts that are put together at a time
@@ -33,7 +33,7 @@ SMALLEST = 1024  # hashes of users that are kept, whose spread tells how many us
 BUCKET_SHIFT = np.uint64(64 - (BUCKETS - 1).bit_length())
 
 Roles: TypeAlias = dict[str, str]  # columns by user, item, value and timestamp
-Block: TypeAlias = tuple["pd.Index[Any]", csr_matrix]  # user ids, and their confidences
+Block: TypeAlias = tuple["pd.Index[Any]", csr_matrix]  # user ids, and their weights
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def lay_out(
     item_ids: "pd.Index[Any]",
     block_of: NDArray[np.intp],
     duplicates: Duplicates,
-    alpha: float,
+    values: str,
     dtype: np.dtype[Any],
     work: float,
 ) -> list[Future]:
@@ -170,7 +170,7 @@ def lay_out(
     for block in range(n_blocks):
         own = [delayed(_piece, pure=False)(piece, block) for piece in pieces]
         roles = [role for role in ("value", "timestamp") if role in table.roles]
-        arguments = (own, roles, ids, duplicates, alpha, dtype)
+        arguments = (own, roles, ids, duplicates, values, dtype)
         blocks.append(passes.later("make blocks", work / 2, block, n_blocks, _block, *arguments))
     futures: list[Future] = passes.client.compute(blocks)
     return futures
@@ -270,10 +270,10 @@ def _block(
     roles: list[str],
     item_ids: "pd.Index[Any]",
     duplicates: Duplicates,
-    alpha: float,
+    values: str,
     dtype: np.dtype[Any],
 ) -> Block:
-    """Return users and matrix of a block, made of its pieces as :func:`from_frame` does of a whole table."""
+    """Return users and weights of a block, made of its pieces as :func:`from_frame` does of a whole table."""
     frame = pd.concat(pieces, ignore_index=True)
     frame["item"] = pd.Categorical.from_codes(frame["item"].to_numpy(), dtype=pd.CategoricalDtype(item_ids))
     table = from_frame(frame, "user", "item", duplicates=duplicates, **{role: role for role in roles})
@@ -281,4 +281,4 @@ def _block(
     items = pd.Categorical(table.item_ids).codes[table.items]
     shape = len(table.user_ids), len(item_ids)
     matrix = csr_matrix((table.values, (table.users, items)), shape=shape)
-    return table.user_ids, confidences(check_interactions(matrix, dtype), alpha)
+    return table.user_ids, weights(check_interactions(matrix, dtype), values)

@@ -18,7 +18,14 @@ from rfm_recsys.errors import DataError, ParameterError
 USERS_AT_ONCE = 256  # whose dense scores are in memory together
 ITEMS_AT_ONCE = 256  # rows of the Gram matrix that are computed together
 EASE_ITEMS = 32_000  # LAPACK with 32-bit integers was seen to crash at 41,000
+VALUES = ("ones", "log1p", "as they are")  # what ALS may be given of the values
 LOWEST = -np.finfo(np.float32).max  # the score of an item that is filtered out, and of an empty slot
+
+
+def ones(user_items: sp.csr_matrix) -> sp.csr_matrix:
+    """Return the same interactions, each counting 1: the models of items alone are made for these."""
+    parts = np.ones(user_items.nnz, dtype=np.float32), user_items.indices, user_items.indptr
+    return sp.csr_matrix(parts, shape=user_items.shape)
 
 
 class Recommender(Protocol):
@@ -131,7 +138,7 @@ class EASE(_RowScorer):
         needed = 12 * n_items**2 + 20 * ITEMS_AT_ONCE * n_items  # float64 and float32; a strip, sparse and dense
         check_memory(needed, f"EASE on {n_items} items", "leave out rare items, or EASE")
 
-        by_user = user_items.astype(np.float64)
+        by_user = ones(user_items).astype(np.float64)
         by_item = by_user.T.tocsr()
         gram = np.empty((n_items, n_items))
         for start in range(0, n_items, ITEMS_AT_ONCE):
@@ -152,7 +159,7 @@ class EASE(_RowScorer):
         self._weights = weights
 
     def _scores(self, user_items: sp.csr_matrix) -> NDArray[np.float32]:
-        return np.asarray(user_items.astype(np.float32) @ self._weights)
+        return np.asarray(ones(user_items) @ self._weights)
 
 
 class _Implicit(ABC):
@@ -162,6 +169,10 @@ class _Implicit(ABC):
     def _make(self) -> Any:
         """Return implicit's model with these parameters."""
 
+    def _given(self, user_items: sp.csr_matrix) -> sp.csr_matrix:
+        """Return what the model is given of the values."""
+        return ones(user_items)
+
     def fit(self, user_items: sp.csr_matrix, *, show_progress: bool = True) -> None:
         """Fit implicit's model to interactions, shape (n_users, n_items)."""
         from implicit.utils import ParameterWarning
@@ -169,7 +180,7 @@ class _Implicit(ABC):
         with threadpool_limits(1, "blas"), catch_warnings():
             simplefilter("ignore", ParameterWarning)  # item-kNN's, of a conversion of its own making
             self._model = self._make()
-            self._model.fit(user_items, show_progress=show_progress)
+            self._model.fit(self._given(user_items), show_progress=show_progress)
 
     def recommend(
         self,
@@ -184,7 +195,7 @@ class _Implicit(ABC):
         with threadpool_limits(1, "blas"):
             ids, scores = self._model.recommend(
                 userid,
-                user_items,
+                self._given(user_items),
                 N,
                 filter_already_liked_items=filter_already_liked_items,
                 recalculate_user=recalculate_user,
@@ -195,18 +206,43 @@ class _Implicit(ABC):
 
 @dataclass
 class ALS(_Implicit):
-    """implicit's AlternatingLeastSquares on the CPU; parameters are implicit's, the defaults good on ML-1M."""
+    """implicit's AlternatingLeastSquares on the CPU; parameters are implicit's, and these are good on ML-1M as ones.
+
+    ``values`` says what it is given of the values of interactions: one of `VALUES`.
+    """
 
     factors: int = 64
     regularization: float = 10.0
     alpha: float = 5.0
     iterations: int = 15
+    values: str = "ones"
     random_state: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.values not in VALUES:
+            raise ParameterError(f"values are {self.values!r}; pass one of {', '.join(map(repr, VALUES))}")
 
     def _make(self) -> Any:
         from implicit.cpu.als import AlternatingLeastSquares
 
-        return AlternatingLeastSquares(**asdict(self))
+        return AlternatingLeastSquares(**{name: value for name, value in asdict(self).items() if name != "values"})
+
+    def _given(self, user_items: sp.csr_matrix) -> sp.csr_matrix:
+        if self.values == "as they are":
+            return user_items
+        values = np.sign(user_items.data) * (1 if self.values == "ones" else np.log1p(np.abs(user_items.data)))
+        parts = values.astype(np.float32), user_items.indices, user_items.indptr
+        return sp.csr_matrix(parts, shape=user_items.shape)
+
+
+@dataclass
+class ALSByDefault(ALS):
+    """implicit's AlternatingLeastSquares with implicit's own defaults, given the values as they are."""
+
+    factors: int = 100
+    regularization: float = 0.01
+    alpha: float = 1.0
+    values: str = "as they are"
 
 
 @dataclass
@@ -239,9 +275,15 @@ class CosineItemKNN(_Implicit):
 
     def fit(self, user_items: sp.csr_matrix, *, show_progress: bool = True) -> None:
         """Fit implicit's model to interactions, shape (n_users, n_items)."""
-        lengths = np.sqrt(np.asarray(user_items.multiply(user_items).sum(axis=1)).ravel())
-        unit = sp.diags_array(1 / np.where(lengths > 0, lengths, 1)) @ user_items
-        super().fit(sp.csr_matrix(unit), show_progress=show_progress)
+        self._unit = True
+        super().fit(user_items, show_progress=show_progress)
+        self._unit = False
+
+    def _given(self, user_items: sp.csr_matrix) -> sp.csr_matrix:
+        rows = ones(user_items)
+        if self._unit:
+            rows.data /= np.sqrt(np.repeat(np.diff(rows.indptr), np.diff(rows.indptr)))
+        return rows
 
     def _make(self) -> Any:
         from implicit.nearest_neighbours import CosineRecommender

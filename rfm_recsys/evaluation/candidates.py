@@ -14,11 +14,21 @@ from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any
 
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from rfm_recsys import LinRFM
 from rfm_recsys.errors import ParameterError
-from rfm_recsys.evaluation.baselines import ALS, BPR, EASE, BM25ItemKNN, CosineItemKNN, Popularity, Recommender
+from rfm_recsys.evaluation.baselines import (
+    ALS,
+    BPR,
+    EASE,
+    VALUES,
+    ALSByDefault,
+    BM25ItemKNN,
+    CosineItemKNN,
+    Popularity,
+    Recommender,
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,8 @@ class Candidate:
         Where each parameter is searched when the model is tuned; empty for a model without any.
     folds_in : bool
         Whether it can rank for users that it was not fitted to.
+    chooses : bool
+        Whether its ``fit`` chooses parameters from the data it is fitted to, which is then part of its time.
     first : mapping
         Parameters of the first trial, in place of the model's defaults; for a model that takes a default from the data.
 
@@ -49,6 +61,7 @@ class Candidate:
     space: Mapping[str, BaseDistribution] = field(default_factory=dict)
     folds_in: bool = True
     first: Mapping[str, Any] = field(default_factory=dict)
+    chooses: bool = False
 
     def __post_init__(self) -> None:
         known = signature(self.make).parameters
@@ -77,19 +90,7 @@ _FACTORS = IntDistribution(64, 512, step=64)
 CANDIDATES = {
     candidate.name: candidate
     for candidate in (
-        Candidate(
-            "LinRFM",
-            LinRFM,
-            {
-                "factors": _FACTORS,
-                "regularization": FloatDistribution(1, 30, log=True),
-                "alpha": FloatDistribution(1, 50, log=True),
-                "iterations": IntDistribution(1, 3),
-                "power": FloatDistribution(0.2, 0.6),
-                "item_norm": FloatDistribution(0.4, 1.2),
-                "user_norm": FloatDistribution(0.2, 1.0),
-            },
-        ),
+        Candidate("LinRFM", LinRFM, {"factors": _FACTORS}, chooses=True),
         Candidate(
             "ALS",
             ALS,
@@ -97,8 +98,11 @@ CANDIDATES = {
                 "factors": _FACTORS,
                 "regularization": FloatDistribution(1, 200, log=True),
                 "alpha": FloatDistribution(1, 50, log=True),
+                "values": CategoricalDistribution(list(VALUES)),
             },
+            first={"regularization": 10.0, "alpha": 5.0, "factors": 64},
         ),
+        Candidate("ALS (implicit's defaults)", ALSByDefault),
         Candidate(
             "EASE",
             EASE,

@@ -36,6 +36,7 @@ from rfm_recsys.evaluation.tuning import Budget, Trial, best, spent, tune
 FORMAT, VERSION = "rfm_recsys comparison", 1
 PACKAGES = ("rfm-recsys", "implicit", "numpy", "numba", "scipy", "optuna")
 
+GENERATED = "synthetic"  # the name of the data that are made up
 FINAL_SHARE = 0.9  # of a tuned model's work that is tuning, for the progress bar
 
 OnProgress = Callable[[float, float, str], None]
@@ -94,6 +95,7 @@ def compare(
         raise ParameterError(f"the seeds are {seeds}; pass at least one, each once")
     environment = describe_environment()
     about = {"name": name or protocol.dataset, **_describe(data)}
+    about["generated"] = about["name"] == GENERATED
     asked = asdict(protocol)
     spaces = [{key: distribution_to_json(each) for key, each in c.space.items()} for c in candidates]
     journal = Journal(state, [VERSION, environment, about, asked, names, spaces, [*seeds], budget])
@@ -260,12 +262,15 @@ def _validation(fold: Fold) -> str:
 def _how(candidate: Candidate, fold: Fold, budget: Budget | None) -> str:
     if not (candidate.folds_in or fold.known):
         return "left out"
+    by_itself = "chooses its parameters from the training data" if candidate.chooses else ""
     if not candidate.space:
-        return "nothing to tune"
+        return by_itself or "nothing to tune"
     if budget is None:
-        return "defaults"
+        settings = (f"{name}={value}" for name, value in candidate.first_trial().items())
+        return by_itself or f"not tuned: {', '.join(settings)}"
     spend = f"{budget['trials']} trials" if budget["trials"] is not None else f"{budget['seconds']:g} s of trials"
-    return f"tuned: the best of {spend} on the {_validation(fold)}"
+    tuned = f"tuned: the best of {spend} on the {_validation(fold)}"
+    return f"{tuned}; for each it {by_itself}" if by_itself else tuned
 
 
 def _comparisons(protocol: Protocol, runs: Mapping[str, Sequence[_Run]]) -> list[dict[str, Any]]:

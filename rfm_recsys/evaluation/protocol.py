@@ -2,12 +2,11 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from scipy.sparse import csr_matrix
 
 from rfm_recsys.datasets import Interactions
@@ -75,20 +74,19 @@ class Protocol:
             raise ParameterError(f"{self.metric} has no value for each user; judge models by one of {(*USER_METRICS,)}")
 
     def apply(self, data: Data, seed: int) -> Split:
-        """Split data, every interaction of which counts as one positive whatever its value."""
+        """Split data: every interaction is a positive, and has its value for the models that ask for it."""
         function = SPLITS[self.split]
         if self.split == "given_split":
             if isinstance(data, Interactions):
                 raise DataError(
                     f"{self.name} needs data that are split already; pass a folder with train.txt, test.txt"
                 )
-            train, *validation, test = map(_ones, data)
+            train, *validation, test = map(splits.canonical_csr, data)
             return function(train, *(validation or [_tenth(train, seed)]), test)
         if not isinstance(data, Interactions):
             raise DataError(f"{self.name} splits the data itself; pass a file of interactions, or another protocol")
         seeds = {"random_state": seed} if "random_state" in signature(function).parameters else {}
-        positives = replace(data, values=np.ones_like(data.values))
-        return function(positives, **seeds, **self.options)
+        return function(data, **seeds, **self.options)
 
 
 def read_protocol(name: str) -> Protocol:
@@ -118,10 +116,3 @@ def _tenth(train: csr_matrix, seed: int) -> csr_matrix:
     taken.eliminate_zeros()
     train.data, train.indices, train.indptr = rest.data, rest.indices, rest.indptr
     return taken
-
-
-def _ones(matrix: csr_matrix) -> csr_matrix:
-    ones = csr_matrix(matrix, copy=True)
-    ones.sum_duplicates()
-    ones.data[:] = 1
-    return ones

@@ -12,21 +12,11 @@ from rfm_recsys.core.arrays import Floats, Ints, csr_arrays, row_of_entry
 from rfm_recsys.core.linalg import gram, multiply, weighted_gram
 from rfm_recsys.errors import DataError
 
+# what a fit chooses where it is left out, and the rounds that it chooses by
+CHOSEN = ("regularization", "alpha", "iterations", "power", "item_norm", "user_norm")
+ROUNDS = (1, 2)
 LEAST_REGULARIZATION = 1e-6  # what 0 stands for: the prior of an item without weight needs some
 FULL_BLOCK = 1024  # users whose completed rows the full form holds at a time
-
-
-def confidences(user_items: csr_matrix, alpha: float) -> csr_matrix:
-    """Return the signed confidences ``alpha * value``; raises DataError where they are beyond the precision."""
-    with np.errstate(over="ignore"):
-        confidence = user_items.data * user_items.dtype.type(alpha)
-    lost = np.count_nonzero(confidence) < len(confidence)  # to zero, by rounding
-    if lost or not np.isfinite([confidence.min(initial=0), confidence.max(initial=0)]).all():
-        raise DataError(
-            f"alpha * value is beyond {user_items.dtype} for alpha={alpha} and values up to "
-            f"{np.abs(user_items.data).max():g}; scale alpha or the values, or use dtype=np.float64"
-        )
-    return csr_matrix((confidence, user_items.indices, user_items.indptr), shape=user_items.shape)
 
 
 @dataclass(frozen=True)
@@ -148,6 +138,7 @@ class UserBlock(_Block):
     F: Floats
     U: Floats
     items_gram: Floats  # F^T D^2 F
+    tolerance: float | None = None  # of the solves; to rounding
 
     def __init__(self, confidence: csr_matrix) -> None:
         self.by_item: tuple[Ints, Ints, Floats] = kernels.transpose(*csr_arrays(confidence), confidence.shape[1])
@@ -164,7 +155,7 @@ class UserBlock(_Block):
     def solve(self, F: Floats) -> None:
         """Solve every user for F, shape (items, factors)."""
         self.F = F
-        self.U = solve_users(self.indptr, self.indices, self.confidence, F)
+        self.U = solve_users(self.indptr, self.indices, self.confidence, F, self.tolerance)
 
     def grams(self) -> tuple[Floats, Floats]:
         """Return ``U^T U`` and ``U^T W U``, shape (factors, factors)."""
@@ -177,7 +168,7 @@ class UserBlock(_Block):
         """
         features = multiply(self.U, T)
         del self.U, self.F
-        return solve_users(*self.by_item, features)
+        return solve_users(*self.by_item, features, self.tolerance)
 
     def factors(self) -> tuple[Floats, Floats]:
         """Return the factors of users and items after a round, as a model has them."""
@@ -264,10 +255,10 @@ class FullUserBlock(_Block):
         return self._losses(self.fitted, self.A * self.fitted)
 
 
-def solve_users(indptr: Ints, indices: Ints, confidence: Floats, F: Floats) -> Floats:
+def solve_users(indptr: Ints, indices: Ints, confidence: Floats, F: Floats, tolerance: float | None = None) -> Floats:
     """Return U, shape (users, factors), for the item factors F; raises DataError where a solve overflows."""
     U = np.empty((len(indptr) - 1, F.shape[1]), dtype=F.dtype)
-    _check(kernels.solve_rows(indptr, indices, confidence, F, U))
+    _check(kernels.solve_rows(indptr, indices, confidence, F, U, tolerance))
     return U
 
 
@@ -277,6 +268,13 @@ def solve_users_full(indptr: Ints, indices: Ints, confidence: Floats, S: Floats)
     weight, rhs = np.abs(confidence) - 1, np.maximum(confidence, 0)
     _check(kernels.solve_rows_full(indptr, indices, weight, rhs, S, A, fitted))
     return A, fitted
+
+
+def leave_one_out(confidence: csr_matrix, factors: Floats, full: bool) -> Floats:
+    """Return what each entry would be predicted without itself, shape (nnz,); ``factors`` are F, or S if ``full``."""
+    out = np.empty(confidence.nnz)
+    _check(kernels.leave_one_out(*csr_arrays(confidence), np.require(factors, None, ["C", "W"]), full, out))
+    return out.astype(factors.dtype)
 
 
 def _check(status: Ints) -> None:

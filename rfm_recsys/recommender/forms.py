@@ -19,7 +19,7 @@ from rfm_recsys.core.linalg import gram, multiply
 from rfm_recsys.core.memory import check_memory
 from rfm_recsys.errors import NotFittedError, NotSupportedError, ParameterError, ParameterTypeError
 from rfm_recsys.recommender.agop import feature_map
-from rfm_recsys.recommender.blocks import Settings, solve_users, solve_users_full
+from rfm_recsys.recommender.blocks import Settings, leave_one_out, solve_users, solve_users_full
 from rfm_recsys.recommender.ranking import TopList, row_norms, sparse_row_norms, top_dense, top_sparse
 
 LOW_RANK_INSTEAD = "fit with factors=256 instead of None"
@@ -64,6 +64,10 @@ class Form(ABC):
     @abstractmethod
     def fold_in_items(self, confidence: csr_matrix, settings: Settings) -> Floats:
         """Return factors for items, whose users' signed confidences are the rows; raises DataError."""
+
+    @abstractmethod
+    def leave_one_out(self, confidence: csr_matrix) -> Floats:
+        """Return what each entry would be predicted without itself, shape (nnz,); raises DataError for an overflow."""
 
     @abstractmethod
     def with_users(self, ids: NDArray[np.intp], factors: Any) -> Any:
@@ -120,6 +124,9 @@ class LowRank(Form):
         users_gram, n_active = gram(U, U), int(np.count_nonzero(U.any(axis=1)))
         T, _ = feature_map(users_gram, users_gram, gram(F, F), n_active, settings.power, settings.penalty)
         return multiply(solve_users(*csr_arrays(confidence), multiply(U, T)), T.T)
+
+    def leave_one_out(self, confidence: csr_matrix) -> Floats:
+        return leave_one_out(confidence, self.items, full=False)
 
     def with_users(self, ids: NDArray[np.intp], factors: Floats) -> Floats:
         return with_rows(self.users, ids, factors, "user")
@@ -182,6 +189,9 @@ class Full(Form):
     def fold_in_items(self, confidence: csr_matrix, settings: Settings) -> Floats:
         """Raise NotSupportedError: an item is more than factors."""
         raise NotSupportedError(f"the full form has no factors of items to fold in; {LOW_RANK_INSTEAD}")
+
+    def leave_one_out(self, confidence: csr_matrix) -> Floats:
+        return leave_one_out(confidence, self.items, full=True)
 
     def with_users(self, ids: NDArray[np.intp], factors: csr_matrix) -> csr_matrix:
         n_users, n_items = self.users.shape

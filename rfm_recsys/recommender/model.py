@@ -20,6 +20,7 @@ from rfm_recsys.core import modelfile
 from rfm_recsys.core.arrays import Floats
 from rfm_recsys.core.checks import (
     check_callback,
+    check_choice,
     check_csr,
     check_dtype,
     check_flag,
@@ -34,9 +35,10 @@ from rfm_recsys.core.checks import (
 )
 from rfm_recsys.core.files import PathOrFile, check_target
 from rfm_recsys.core.parameters import Parameters, checked, from_json, parameter, to_json
+from rfm_recsys.core.progress import progress
 from rfm_recsys.core.runtime import threads
-from rfm_recsys.errors import DataError, ModelFileError, ParameterError, parameter_warning
-from rfm_recsys.recommender.blocks import Settings, confidences
+from rfm_recsys.errors import DataError, ModelFileError, NotFittedError, ParameterError, parameter_warning
+from rfm_recsys.recommender.blocks import CHOSEN, Settings
 from rfm_recsys.recommender.checkpoint import Checkpoint, fingerprint
 from rfm_recsys.recommender.forms import Form, form_from, form_of, with_rows
 from rfm_recsys.recommender.ranking import (
@@ -50,36 +52,52 @@ from rfm_recsys.recommender.ranking import (
     top_dense,
     unit_rows,
 )
-from rfm_recsys.recommender.rounds import Callback, block_of_users, run_rounds
+from rfm_recsys.recommender.rounds import Callback, block_of_users, check_fit_memory, run_rounds
+from rfm_recsys.recommender.tuning import FALLBACK, TRIALS, Row, choose
+from rfm_recsys.recommender.values import MEANINGS, confidences, user_levels, weights
 
 MAX_WEIGHT = 1e12  # of alpha and regularization; their product has to leave room for digits
 
 Explanation = tuple[float, list[tuple[int, float]], Any]
 
 
+class Fitted:
+    """What a fit leaves, beside the factors; see :class:`LinRFM`."""
+
+    regularization_: float
+    alpha_: float
+    iterations_: int
+    power_: float
+    item_norm_: float
+    user_norm_: float
+    search_: list[Row]
+    user_levels_: Floats
+
+
 @dataclass(eq=False, repr=False)
-class LinRFM(Parameters):
+class LinRFM(Fitted, Parameters):
     """Recommend items with lin-RFM: ridge regression for every user, items reweighted by the AGOP, in turns.
 
-    Implicit feedback with confidences, as in implicit: the weight of an interaction is ``alpha * value``, all that is
-    not stored counts 0 with weight 1, and a negative value says disliked. Scores are ``user_factors @
-    item_factors.T``. The same data and seed give the same bits, whatever the number of threads.
+    Implicit feedback with confidences, as in implicit: the weight of an interaction is ``alpha`` times what its value
+    says (``values``), all that is not stored counts 0 with weight 1, and a negative value says disliked. Scores are
+    ``user_factors @ item_factors.T``. Whatever of the parameters is left out, ``fit`` chooses from the data. The same
+    data and seed give the same bits, whatever the number of threads.
 
     Parameters
     ----------
     factors : int or None
         Columns of the factors; those beyond the rank of the data are zero. None is the full form: exact, for catalogues
         of up to some thousands of items, with a sparse ``user_factors`` and an ``item_factors`` of items x items.
-    regularization : float, at least 0
-        Weight of the prior, in units of one interaction of value 1; 0 stands for a millionth.
-    alpha : float, above 0
-        Weight of an interaction of value 1 against that of an unobserved entry.
-    iterations : int, at least 1
+    regularization : float, at least 0, or None
+        Weight of the prior, in units of one interaction of weight 1; 0 stands for a millionth.
+    alpha : float, above 0, or None
+        Weight of a usual interaction against that of an unobserved entry.
+    iterations : int, at least 1, or None
         Rounds of lin-RFM: the first takes the AGOP of the data, the later ones solve the items too. Two are best as a
         rule, and one is quickest.
-    power : float, at least 0
+    power : float, at least 0, or None
         Power of the AGOP: 1/4 penalises the nuclear norm, 1/2 the log-determinant. (The paper's alpha.)
-    item_norm, user_norm : float
+    item_norm, user_norm : float or None
         How far the AGOP evens out the popularity of items and the activity of users: 0 not at all, 1 wholly.
     dtype : float32 or float64
         Of the factors and scores.
@@ -88,35 +106,59 @@ class LinRFM(Parameters):
     num_threads : int
         Threads to use; 0 for all.
     random_state : None, int, numpy Generator or RandomState
-        Seed of the randomised eigenvectors; None is seed 0.
+        Seed of the randomised eigenvectors; None is seed 0. What is chosen does not depend on it.
     use_native, use_cg, use_gpu : bool
         Taken because ALS takes them, and without effect: there is one solver, on the CPU.
+    values : {"relative", "confidence"}
+        What the size of a value says. ``"relative"``: it is compared with the mean size of the user's values, in any
+        unit; a value r times that mean weighs ``1/2 + r / (1 + r)``, which is 1 for the usual one and at most 3/2.
+        ``"confidence"``: it is the weight, as in ALS.
+    trials : int, at least 1
+        Settings that ``fit`` tries, at most, to choose what is left out.
 
     Attributes
     ----------
     user_factors : array, shape (users, factors), or csr_matrix, shape (users, items), in the full form
     item_factors : array, shape (items, factors), or (items, items) in the full form
+    regularization_, alpha_, iterations_, power_, item_norm_, user_norm_
+        What the fit used: what was given, or chosen.
+    chosen_ : dict
+        These by name: ``LinRFM(**model.chosen_)`` fits again without choosing.
+    search_ : list of dict
+        What was tried: a setting, and how it ranks interactions that were hidden from it (``ndcg@10``, ``recall@20``,
+        and ``score``, the root of their product). Empty where there was no choice.
 
     Notes
     -----
-    The defaults are meant to do without tuning. N@100 on ML-1M (strong generalisation, 600 validation users): .4913,
-    where implicit's ALS has .4804 with 64 factors. N@20 on Gowalla's test set: .1456, ALS with 512 factors .1395. They
-    were chosen on ML-1M users and on Gowalla's validation set. With a large catalogue and few interactions of a user,
-    ``alpha=20, regularization=3, power=0.25, item_norm=1, user_norm=1`` is better.
+    To choose, ``fit`` hides a fifth of the interactions of up to 2,000 users, of a sample of 262,144 interactions where
+    there are more, and takes the setting that ranks them best; see ``docs/algorithm.md``. Data with fewer than 20 users
+    or 50 interactions to hide are fitted with ``regularization=4, alpha=7, iterations=2, power=0.35, item_norm=0.8,
+    user_norm=0.8``, and the full form with ``regularization=0.7, alpha=7.4, iterations=1, power=0.35, item_norm=-1,
+    user_norm=0.5``.
 
     References
     ----------
     Radhakrishnan, Belkin, Drusvyatskiy: Linear Recursive Feature Machines provably recover low-rank matrices.
     arXiv 2401.04553.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.sparse import csr_matrix
+    >>> from rfm_recsys import LinRFM
+    >>> plays = csr_matrix(np.array([[3, 1, 0, 0], [9, 4, 1, 0], [0, 0, 2, 5]]))
+    >>> model = LinRFM(factors=2).fit(plays, show_progress=False)
+    >>> model.recommend(0, plays[0], N=1)[0].tolist()
+    [2]
     """
 
     factors: int | None = parameter(256, check_integer, least=1, optional=True)
-    regularization: float = parameter(4.0, check_number, least=0, most=MAX_WEIGHT)
-    alpha: float = parameter(7.0, check_number, least=0, most=MAX_WEIGHT, above=True)
-    iterations: int = parameter(2, check_integer, least=1)
-    power: float = parameter(0.35, check_number, least=0, most=4)
-    item_norm: float = parameter(0.8, check_number, least=-4, most=4)
-    user_norm: float = parameter(0.8, check_number, least=-4, most=4)
+    regularization: float | None = parameter(None, check_number, least=0, most=MAX_WEIGHT, optional=True)
+    alpha: float | None = parameter(None, check_number, least=0, most=MAX_WEIGHT, above=True, optional=True)
+    iterations: int | None = parameter(None, check_integer, least=1, optional=True)
+    power: float | None = parameter(None, check_number, least=0, most=4, optional=True)
+    item_norm: float | None = parameter(None, check_number, least=-4, most=4, optional=True)
+    user_norm: float | None = parameter(None, check_number, least=-4, most=4, optional=True)
     dtype: DTypeLike = parameter(np.float32, check_dtype)
     calculate_training_loss: bool = parameter(False, check_flag)
     num_threads: int = parameter(0, check_integer, least=0)
@@ -124,6 +166,8 @@ class LinRFM(Parameters):
     use_native: bool = parameter(True, check_flag)
     use_cg: bool = parameter(True, check_flag)
     use_gpu: bool = parameter(False, check_flag)
+    values: str = parameter("relative", check_choice, choices=MEANINGS)
+    trials: int = parameter(TRIALS, check_integer, least=1)
 
     def __post_init__(self) -> None:
         self.user_factors: Any = None
@@ -164,9 +208,10 @@ class LinRFM(Parameters):
         Parameters
         ----------
         user_items : csr_matrix, shape (users, items)
-            Values are confidences: positive liked, negative disliked. Duplicates add up; a stored zero is no entry.
+            Positive: liked, negative: disliked; ``values`` says what the size means. Duplicates add up; a
+            stored zero is no entry.
         show_progress : bool
-            Whether to show a progress bar over the rounds.
+            Whether to show a progress bar over the settings tried, and over the rounds.
         callback : callable
             Called after each round as ``callback(iteration, elapsed seconds, loss)``; the loss is None unless
             ``calculate_training_loss``.
@@ -186,28 +231,55 @@ class LinRFM(Parameters):
         ModelFileError, OSError
             ``checkpoint`` is a file of something else, or cannot be written.
         """
-        settings = Settings.of(checked(self))
+        parameters = checked(self)
         show_progress = check_flag("show_progress", show_progress)
         check_callback(callback, "iteration, elapsed and loss")
         if checkpoint is not None:
             check_target(checkpoint)
-        interactions = check_interactions(user_items, check_dtype("dtype", self.dtype))
-        users = block_of_users(interactions, settings)
-        last_round = None
+        interactions = check_interactions(user_items, parameters["dtype"])
+        check_fit_memory(interactions.shape, interactions.nnz, parameters["factors"], parameters["dtype"].itemsize)
+        with threads(parameters["num_threads"]):
+            levels = user_levels(interactions)
+            weighed = weights(interactions, parameters["values"])
+        kept = None
         if checkpoint is not None:
-            parts = (part.tobytes() for part in (users.indptr, users.indices, users.confidence))
-            last_round = Checkpoint(checkpoint, fingerprint(to_json(self), interactions.shape, parts))
-        run_rounds(users, settings, last_round, show_progress, callback)
+            parts = (part.tobytes() for part in (weighed.indptr, weighed.indices, weighed.data))
+            kept = Checkpoint(checkpoint, fingerprint(to_json(self), weighed.shape, parts))
+        chosen, search = choose_parameters(parameters, weighed, kept, show_progress)
+        settings = Settings.of(parameters | chosen)
+        users = block_of_users(weighed, settings)
+        del interactions, weighed
+        run_rounds(users, settings, kept, show_progress, callback)
         U, F = users.factors()
-        vars(self).update(user_factors=U, item_factors=F)  # at once: an interruption finds the old ones or the new ones
+        take(self, U, F, chosen, search, levels)
         return self
+
+    @property
+    def chosen_(self) -> dict[str, Any]:
+        """What the fit used of the parameters that it can choose, by name; raises NotFittedError before it."""
+        if not hasattr(self, "alpha_"):
+            raise NotFittedError("this LinRFM has chosen nothing yet; call fit(user_items) first")
+        return {name: getattr(self, f"{name}_") for name in CHOSEN}
+
+    def _in_use(self) -> dict[str, Any]:
+        """Return all parameters, those that are left out as the fit has chosen them, or as for the smallest data."""
+        chosen = {name: getattr(self, f"{name}_", FALLBACK[name]) for name in CHOSEN}
+        return {
+            name: chosen[name] if name in chosen and value is None else value for name, value in checked(self).items()
+        }
 
     def _form(self) -> Form:
         """Return the fitted factors; raises NotFittedError, or ParameterError for what was set by hand."""
         return form_of(self.user_factors, self.item_factors)
 
-    def _confidences(self, rows: csr_matrix) -> csr_matrix:
-        return confidences(rows, check_number("alpha", self.alpha, 0, MAX_WEIGHT, above=True))
+    def _confidences(self, rows: csr_matrix, levels: Floats | None = None) -> csr_matrix:
+        used = self._in_use()
+        return confidences(weights(rows, used["values"], levels), used["alpha"])
+
+    def _levels(self, n_users: int) -> Floats | None:
+        """Return the levels of all users' values; None where they are not known, so that an item's own level counts."""
+        levels = getattr(self, "user_levels_", None)
+        return levels if levels is not None and len(levels) == n_users else None
 
     def _on_threads(self) -> AbstractContextManager[None]:
         return threads(check_integer("num_threads", self.num_threads, 0))
@@ -258,7 +330,9 @@ class LinRFM(Parameters):
         ids, single = check_ids(itemid, None, "item")
         rows = check_interactions(item_users, form.dtype, rows=len(ids), columns=form.shape[0], name="item_users")
         with self._on_threads():
-            factors = form.fold_in_items(self._confidences(rows), Settings.of(checked(self)))
+            factors = form.fold_in_items(
+                self._confidences(rows, self._levels(form.shape[0])), Settings.of(self._in_use())
+            )
         return factors[0] if single else factors
 
     def partial_fit_users(self, userids: ArrayLike, user_items: csr_matrix) -> None:
@@ -267,7 +341,13 @@ class LinRFM(Parameters):
         Ids beyond those stored make room: users in between have zeros. Of an id given twice, the last row counts.
         """
         ids, _ = check_ids(userids, None, "user")
-        self.user_factors = self._form().with_users(ids, self.recalculate_user(ids, user_items))
+        form = self._form()
+        factors = form.with_users(ids, self.recalculate_user(ids, user_items))
+        levels = self._levels(form.shape[0])
+        if levels is not None:
+            new = user_levels(check_interactions(user_items, form.dtype))
+            levels = with_rows(levels[:, None], ids, new[:, None], "user")[:, 0]
+        vars(self).update(user_factors=factors, user_levels_=levels)
 
     def partial_fit_items(self, itemids: ArrayLike, item_users: csr_matrix) -> None:
         """Fold items in, new ones too, and store their factors; see :meth:`recalculate_item`.
@@ -322,6 +402,40 @@ class LinRFM(Parameters):
         order = [j for j in np.lexsort((liked, -shares)) if c[j] > 0]
         contributions = [(int(liked[j]), float(shares[j])) for j in order]
         return float(sum(share for _, share in contributions)), contributions[:N], weights
+
+    def leave_one_out(self, user_items: csr_matrix) -> csr_matrix:
+        """Return what the model would predict for every interaction, were it not among those of its user.
+
+        Exact, for the item factors as they are: the user's ridge regression without the interaction, by the formula of
+        Sherman and Morrison, ``(x - c p h) / (1 - (c - 1) h)`` with ``h = F_j . A^-1 F_j`` and the A of
+        :meth:`explain`. A low score of a liked item is a surprise: an odd click, or somebody else's. (The item factors
+        have seen the interaction, so that these are no estimate of how well new interactions are predicted.)
+
+        Parameters
+        ----------
+        user_items : csr_matrix, shape (any number of users, items)
+            Rows of any users; whether or not ``fit`` has seen them.
+
+        Returns
+        -------
+        csr_matrix of the same shape and with the same entries, in the dtype of the factors
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from scipy.sparse import csr_matrix
+        >>> from rfm_recsys import LinRFM
+        >>> plays = csr_matrix(np.array([[1, 1, 0, 0], [1, 1, 0, 0], [1, 0, 1, 1], [0, 0, 1, 1]]))
+        >>> model = LinRFM(factors=2).fit(plays, show_progress=False)
+        >>> surprises = model.leave_one_out(plays)
+        >>> surprises[2].indices[surprises[2].data.argmin()]  # what the third user has in common with the first two
+        np.int32(0)
+        """
+        form = self._form()
+        rows = check_interactions(user_items, form.dtype, columns=form.shape[1])
+        with self._on_threads():
+            scores = form.leave_one_out(self._confidences(rows))
+        return csr_matrix((scores, rows.indices, rows.indptr), shape=rows.shape)
 
     def recommend(
         self,
@@ -480,15 +594,65 @@ class LinRFM(Parameters):
 Model = TypeVar("Model", bound=LinRFM)
 
 
+def choose_parameters(
+    parameters: dict[str, Any], weighed: csr_matrix | None, kept: Checkpoint | None, show_progress: bool
+) -> tuple[dict[str, Any], list[Row]]:
+    """Return what :func:`choose` does for the parameters of a model, or did before the fit was broken off."""
+    settings = {name: parameters[name] for name in CHOSEN}
+    if kept is not None and kept.search is not None:
+        chosen, table = kept.search
+        return chosen | {name: value for name, value in settings.items() if value is not None}, table
+    left_out = [name for name, value in settings.items() if value is None]
+    total = parameters["trials"] if left_out else 0
+    with (
+        threads(parameters["num_threads"]),
+        progress(show_progress and total > 0, total=total, desc="LinRFM: choosing", unit="setting") as bar,
+    ):
+        found = choose(
+            weighed, settings, parameters["factors"], total,
+            (lambda row: None) if bar is None else (lambda row: bar.update()),
+        )  # fmt: skip
+        if bar is not None:
+            bar.total = bar.n
+            bar.set_postfix_str(", ".join(f"{name}={found[0][name]:.3g}" for name in left_out))
+    if kept is not None:
+        kept.keep_search(*found)
+    return found
+
+
+def take(
+    model: LinRFM, user_factors: Any, item_factors: Floats, chosen: dict[str, Any], search: list[Row], levels: Floats
+) -> None:
+    """Give a model what a fit made, at once: an interruption finds the old ones or the new ones."""
+    factors = {"user_factors": user_factors, "item_factors": item_factors}
+    of_the_fit = {f"{name}_": chosen[name] for name in CHOSEN}
+    vars(model).update(factors, search_=search, user_levels_=levels, **of_the_fit)
+
+
 def content_of(model: LinRFM) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Return the parameters, as JSON values, and the factors by name: all that a file of the model holds."""
-    fitted = model.item_factors is not None or model.user_factors is not None
-    return to_json(model), model._form().arrays() if fitted else {}
+    parameters = to_json(model)
+    if model.item_factors is None and model.user_factors is None:
+        return parameters, {}
+    form = model._form()
+    arrays, levels = form.arrays(), model._levels(form.shape[0])
+    if hasattr(model, "alpha_"):
+        parameters["fitted"] = {"chosen": model.chosen_, "search": model.search_}
+    if levels is not None:
+        arrays["user_levels"] = levels
+    return parameters, arrays
 
 
 def model_of(kind: type[Model], parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Model:
     """Return the model of which :func:`content_of` returned these."""
+    parameters = {"values": "confidence", **parameters}  # which is all there was before values had a meaning
+    fitted = parameters.pop("fitted", None)
     model = from_json(kind, parameters)
+    if fitted is not None:
+        chosen = LinRFM(**{name: fitted["chosen"][name] for name in CHOSEN}).get_params()
+        vars(model).update({f"{name}_": chosen[name] for name in CHOSEN}, search_=list(fitted["search"]))
+    if "user_levels" in arrays:
+        vars(model).update(user_levels_=np.asarray(arrays.pop("user_levels"), dtype=np.float64))
     if arrays:
         form = form_from(arrays)
         model.user_factors, model.item_factors = form.users, form.items

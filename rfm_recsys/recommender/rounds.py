@@ -22,8 +22,9 @@ from rfm_recsys.core.progress import progress
 from rfm_recsys.core.runtime import threads, threads_in_use
 from rfm_recsys.errors import DataError
 from rfm_recsys.recommender.agop import feature_map, low_rank_factor, reweighting, smoother
-from rfm_recsys.recommender.blocks import FullUserBlock, LowRankUsers, Settings, UserBlock, Users, confidences
+from rfm_recsys.recommender.blocks import FullUserBlock, LowRankUsers, Settings, UserBlock, Users
 from rfm_recsys.recommender.checkpoint import Checkpoint
+from rfm_recsys.recommender.values import confidences
 
 log = logging.getLogger(__name__)
 
@@ -39,27 +40,35 @@ Callback = Callable[[int, float, float | None], Any]
 Fitted: TypeAlias = LowRankUsers | FullUserBlock  # users that rounds can run on, in either form
 
 
-def block_of_users(interactions: csr_matrix, settings: Settings) -> UserBlock | FullUserBlock:
+def block_of_users(weights: csr_matrix, settings: Settings) -> UserBlock | FullUserBlock:
     """Return interactions as users to run rounds on; raises DataError, and InsufficientMemoryError before a fit's work.
 
     Parameters
     ----------
-    interactions : csr_matrix, shape (users, items), in canonical form
+    weights : csr_matrix, shape (users, items), in canonical form
+        Signed weights, see :func:`rfm_recsys.recommender.values.weights`.
     settings : Settings
     """
-    confidence = confidences(interactions, settings.alpha)
-    (n_users, n_items), factors = confidence.shape, settings.factors
+    confidence = confidences(weights, settings.alpha)
+    check_fit_memory(confidence.shape, confidence.nnz, settings.factors, confidence.dtype.itemsize)
+    if settings.factors is None:
+        return FullUserBlock(confidence)
+    with threads(settings.num_threads):
+        return UserBlock(confidence)
+
+
+def check_fit_memory(shape: tuple[int, int], nnz: int, factors: int | None, itemsize: int) -> None:
+    """Raise InsufficientMemoryError for a fit that memory does not hold; ``itemsize`` is that of its dtype."""
+    n_users, n_items = shape
     if factors is None:
         remedy = "pass factors=256, which needs memory for items x factors only"
         check_memory(full_memory(n_items), f"the full form for {n_items} items", remedy)
-        return FullUserBlock(confidence)
+        return
     check_memory(
-        low_rank_memory((n_users, n_items), confidence.nnz, factors, confidence.dtype.itemsize),
+        low_rank_memory(shape, nnz, factors, itemsize),
         f"a fit of {factors} factors to {n_users} users and {n_items} items",
         "pass fewer factors, or leave out users and items without interactions",
     )
-    with threads(settings.num_threads):
-        return UserBlock(confidence)
 
 
 def run_rounds(
@@ -118,11 +127,13 @@ def low_rank_rounds(
 
     ``rounds`` counts from 0, and from more where ``users`` has the F, U and items_gram of the rounds before already.
     """
-    scale, inverse_scale = _norms(users, settings)
+    scale, inverse_scale = norms(users, settings)
     n_users, n_items = users.activity()[0], int(np.count_nonzero(users.item_counts))
     if rounds.start == 0:
         # the first X is closed form: its AGOP needs no solve
-        F, users.items_gram = _spectral_factor(users, settings, factors, generator, scale, inverse_scale)
+        pairs = eigenpairs(users, settings, factors, generator, scale)
+        F, users.items_gram = low_rank_factor(*pairs, inverse_scale, settings.power, settings.penalty, factors)
+        del pairs
         users.solve(F)
         del F
         yield
@@ -138,19 +149,13 @@ def low_rank_rounds(
         yield
 
 
-def _spectral_factor(
-    users: LowRankUsers,
-    settings: Settings,
-    factors: int,
-    generator: np.random.Generator,
-    scale: Floats,
-    inverse_scale: Floats,
-) -> tuple[Floats, Floats]:
-    """Return the F of round 1, from the leading eigenvectors of the AGOP of its closed form, and ``F^T D^2 F``."""
+def eigenpairs(
+    users: LowRankUsers, settings: Settings, factors: int, generator: np.random.Generator, scale: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Return the leading eigenpairs of the AGOP of round 1, whose X is closed form; see :func:`top_eigenpairs`."""
     width = block_width(factors, (users.n_users, users.n_items))
     product = partial(users.agop_product, settings, scale)
-    values, Z, T = top_eigenpairs(product, _random_block(generator, (users.n_items, width), users.dtype), PASSES)
-    return low_rank_factor(values, Z, T, inverse_scale, settings.power, settings.penalty, factors)
+    return top_eigenpairs(product, _random_block(generator, (users.n_items, width), users.dtype), PASSES)
 
 
 def _random_block(generator: np.random.Generator, shape: tuple[int, int], dtype: np.dtype[Any]) -> Floats:
@@ -165,7 +170,7 @@ def full_rounds(users: FullUserBlock, settings: Settings, rounds: range) -> Iter
 
     ``rounds`` counts from 0, and from more where ``users`` has the S and A of the rounds before already.
     """
-    scale, inverse_scale = _norms(users, settings)
+    scale, inverse_scale = norms(users, settings)
     if rounds.start == 0:
         users.start(settings)
     for _ in rounds:
@@ -174,7 +179,7 @@ def full_rounds(users: FullUserBlock, settings: Settings, rounds: range) -> Iter
         yield
 
 
-def _norms(users: Users, settings: Settings) -> tuple[Floats, Floats]:
+def norms(users: Users, settings: Settings) -> tuple[Floats, Floats]:
     """Weigh the users; return the diagonals of D and of its inverse, both zero for an item that nobody has."""
     n_active, n_liked = users.activity()
     if n_active == 0:

@@ -1,7 +1,7 @@
 """The page of a comparison, drawn from the JSON result alone."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -66,7 +66,15 @@ def render_report(result: dict[str, Any]) -> str:
 
 
 def verdict(comparison: Comparison) -> Verdict:
-    """Say what the comparison shows, and no more: without an interval that excludes zero there is no difference."""
+    """Say what the comparison shows, and no more, and whether its data are generated."""
+    found = _verdict(comparison)
+    if not comparison.result["data"].get("generated"):
+        return found
+    return replace(found, evidence=f"{found.evidence} The data are generated: a demonstration, and no evidence.")
+
+
+def _verdict(comparison: Comparison) -> Verdict:
+    """Say what the comparison shows: without an interval that excludes zero there is no difference."""
     candidate, opponent, metric = comparison.candidate, comparison.opponent, comparison.metric
     if candidate is None:
         first = comparison.models[0]

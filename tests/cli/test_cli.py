@@ -42,7 +42,9 @@ def test_compare_prints_a_table_and_writes_json_and_a_report(tmp_path: Path, rat
     answer = run(tmp_path, "compare", "--dataset", str(ratings))
     assert answer.returncode == 0, answer.stderr
     result = json.loads((tmp_path / "compare.json").read_text())
-    assert [row["model"] for row in result["models"]] == ["LinRFM", "ALS", "EASE", "ItemKNN-cosine", "Popularity"]
+    assert [row["model"] for row in result["models"]] == [
+        "LinRFM", "ALS", "ALS (implicit's defaults)", "EASE", "ItemKNN-cosine", "Popularity"
+    ]  # fmt: skip
     for row in result["models"]:
         value = row["metrics"]["ndcg@100"]["mean"]
         assert 0 < value <= 1

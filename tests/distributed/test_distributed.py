@@ -33,6 +33,7 @@ from rfm_recsys.distributed import fit, layout, plan, recommend_all
 from rfm_recsys.distributed.blocks import DistributedBlocks, Passes, conjugate_gradients
 from rfm_recsys.errors import DataError, InsufficientMemoryError, ParameterError, ParameterTypeError, ParameterWarning
 from rfm_recsys.recommender.blocks import Settings, UserBlock
+from rfm_recsys.recommender.tuning import FALLBACK
 from rfm_recsys.tables import TableModel
 
 FACTORS = 16
@@ -168,7 +169,7 @@ def test_a_task_leaves_what_it_is_given_as_it_was(client: Client, matrix: csr_ma
     block = UserBlock(csr_matrix(matrix * np.float32(7)))
     passes = Passes(client, False)
     users = DistributedBlocks(passes, [client.submit(csr_matrix, matrix * np.float32(7))], 2)
-    settings = Settings.of(checked(LinRFM(FACTORS)))
+    settings = Settings.of(checked(LinRFM(FACTORS, **FALLBACK)))
     users.weigh(settings, 30.0)
     held = client.gather(users.blocks[0])
     names = sorted(vars(held))
@@ -433,7 +434,12 @@ def test_what_is_given_is_checked_before_the_work(client: Client, matrix: csr_ma
         (DataError, "block 1 of the interactions: the value of", [matrix, matrix * np.nan], {}),
         (DataError, "block 1 of the interactions .* 299 items", [matrix, matrix[:, :299]], {}),
         (DataError, "there is no liked interaction", [-matrix], {}),
-        (DataError, "overflowed", [matrix.astype(np.float32) * 1e20], {"model": model(dtype=np.float32)}),
+        (
+            DataError,
+            "overflowed|out of the range",
+            [matrix.astype(np.float64) * 1e304],
+            {"model": model(values="confidence")},
+        ),
     ]
     for error, match, interactions, options in cases:
         given = {"client": client, "model": model(), "show_progress": False, **options}

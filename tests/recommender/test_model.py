@@ -30,6 +30,7 @@ from rfm_recsys.errors import (
     RfmRecsysError,
 )
 from rfm_recsys.recommender import blocks, rounds
+from rfm_recsys.recommender.tuning import FALLBACK
 
 FORMS = pytest.mark.parametrize("factors", [8, None], ids=["low-rank", "full"])
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -45,7 +46,8 @@ def interactions(users: int = 80, items: int = 40, seed: int = 0, disliked: bool
 
 
 def fitted(data: Any, factors: int | None = 8, **parameters: Any) -> LinRFM:
-    return LinRFM(factors, **parameters).fit(data, show_progress=False)
+    """Fit with all given, so that nothing is chosen."""
+    return LinRFM(factors, **{**FALLBACK, **parameters}).fit(data, show_progress=False)
 
 
 def scores_of(model: LinRFM) -> Floats:
@@ -78,8 +80,13 @@ SETTINGS = [
 
 
 def naive_rounds(data: csr_matrix, model: LinRFM, factors: int | None = None) -> list[tuple[Floats, Floats]]:
-    settings = blocks.Settings(model.regularization, model.alpha, model.power, model.item_norm, model.user_norm)
-    return list(naive.rounds(data.toarray() * model.alpha, settings, model.iterations, factors))
+    chosen = model.chosen_
+    settings = blocks.Settings(**{name: value for name, value in chosen.items() if name != "iterations"})
+    return list(naive.rounds(confidence_of(data, model), settings, model.iterations_, factors))
+
+
+def confidence_of(data: csr_matrix, model: LinRFM) -> Floats:
+    return naive.weights(data.toarray()) * model.alpha_
 
 
 @pytest.mark.parametrize("parameters", SETTINGS)
@@ -122,9 +129,9 @@ def test_rounds_with_items_that_nobody_likes_and_users_that_like_nothing(factors
 @pytest.mark.parametrize("factors", [None, 12])
 def test_training_loss_is_the_objective_per_unit_of_weight(factors: int | None) -> None:
     data, losses = interactions(disliked=True)[:, :30], []
-    model = LinRFM(factors, iterations=3, dtype=np.float64, calculate_training_loss=True)
+    model = LinRFM(factors, **{**FALLBACK, "iterations": 3}, dtype=np.float64, calculate_training_loss=True)
     model.fit(data, show_progress=False, callback=lambda iteration, elapsed, loss: losses.append(loss))
-    confidence, penalty = data.toarray() * model.alpha, model.alpha * model.regularization
+    confidence, penalty = confidence_of(data, model), model.alpha_ * model.regularization_
     weight = sum(naive.weight_and_target(row)[0].sum() for row in confidence)
     for loss, (K, X) in zip(losses, naive_rounds(data, model, factors), strict=True):
         terms = [naive.objective(row, x, K, penalty) for row, x in zip(confidence, X, strict=True)]
@@ -136,7 +143,7 @@ def test_no_perturbation_lowers_the_objective(factors: int | None) -> None:
     data = interactions(disliked=True)[:, :30]
     model = fitted(data, factors, dtype=np.float64, alpha=9.0, regularization=1.0)
     (*_, (K, _)), rng = naive_rounds(data, model, factors), np.random.default_rng(3)
-    penalty, confidence = model.alpha * model.regularization, data.toarray() * model.alpha
+    penalty, confidence = 9.0, confidence_of(data, model)
     for row, x in zip(confidence[:20], scores_of(model), strict=False):
         least = naive.objective(row, x, K, penalty)
         for size in (1e-3, 1e-2, 1):
@@ -381,8 +388,11 @@ def test_item_fold_in_equals_its_naive_twin(parameters: dict[str, float]) -> Non
     model = fitted(data, 8, dtype=np.float64, **parameters)
     new = interactions(80, 6, seed=3, disliked=True).T.tocsr()
     folded = model.recalculate_item(np.arange(6), new)
-    confidence, penalty = new.toarray() * model.alpha, model.alpha * model.regularization
-    twin = naive.fold_in_items(confidence, scores_of(model), model.power, penalty, 8)
+    levels = np.abs(data.toarray()).sum(axis=1) / np.maximum(np.diff(data.indptr), 1)
+    ratio = np.abs(new.toarray()) / np.where(levels, levels, 1)
+    weights = np.sign(new.toarray()) * np.rint((0.5 + ratio / (1 + ratio)) * 512) / 512
+    penalty = model.alpha_ * model.regularization_
+    twin = naive.fold_in_items(weights * model.alpha_, scores_of(model), model.power_, penalty, 8)
     np.testing.assert_allclose(folded @ model.user_factors.T, twin, rtol=1e-8, atol=1e-8)
     np.testing.assert_allclose(model.recalculate_item(3, new[3]), folded[3], rtol=1e-12, atol=1e-12)
 
@@ -463,7 +473,7 @@ def test_explain_says_what_an_item_is_worth_to_first_order(factors: int | None) 
     data = interactions()
     model = fitted(data, factors, dtype=np.float64, alpha=3.0)
     _, shares, _ = model.explain(3, data, 11, N=40)
-    row = data[3].toarray()[0] * 3
+    row = confidence_of(data, model)[3]
     K = model.item_factors if factors is None else model.item_factors @ model.item_factors.T
     liked = np.flatnonzero(row)
     M = np.eye(len(liked)) + np.diag(row[liked] - 1) @ K[np.ix_(liked, liked)]
@@ -512,7 +522,7 @@ def test_factors_set_by_hand_rank() -> None:
 
 
 def test_a_model_with_any_flag_can_be_shown() -> None:
-    assert repr(LinRFM(8)).startswith("LinRFM(factors=8, regularization=4.0, ")
+    assert repr(LinRFM(8)).startswith("LinRFM(factors=8, regularization=None, ")
     endless: Any = 10**5000  # of more digits than Python prints
     assert "use_cg=of type int" in repr(LinRFM(use_cg=endless))
 
@@ -533,7 +543,7 @@ def test_a_fit_resumes_from_its_checkpoint_to_the_same_bits(factors: int | None,
     data, path = interactions(disliked=True), tmp_path / "fit.checkpoint"
     whole = fitted(data, factors, iterations=5)
     for last in range(5):
-        model, seen = LinRFM(factors, iterations=5), []
+        model, seen = LinRFM(factors, **{**FALLBACK, "iterations": 5}), []
 
         def stop(iteration: int, elapsed: float, loss: Any, last: int = last) -> None:
             if iteration == last:
@@ -622,7 +632,10 @@ def test_similar_items_and_users_are_those_of_the_highest_cosine(factors: int | 
         ({"alpha": np.inf}, ParameterError, "finite"),
         ({"power": -0.1}, ParameterError, "at least 0"),
         ({"power": np.nan}, ParameterError, "finite"),
-        ({"item_norm": None}, ParameterTypeError, "pass a number"),
+        ({"item_norm": "1"}, ParameterTypeError, "pass a number"),
+        ({"values": "ones"}, ParameterError, "pass one of 'relative', 'confidence'"),
+        ({"values": 1}, ParameterTypeError, "pass one of 'relative', 'confidence'"),
+        ({"trials": 0}, ParameterError, "pass an integer in 1"),
         ({"user_norm": -5}, ParameterError, "at least -4"),
         ({"dtype": np.float16}, ParameterError, "pass np.float32 or np.float64"),
         ({"dtype": "number"}, ParameterTypeError, "pass np.float32 or np.float64"),
@@ -795,9 +808,10 @@ def test_a_model_without_a_fit_says_to_fit(call: str) -> None:
 @FORMS
 def test_a_solve_that_overflows_names_the_row_and_the_remedy(factors: int | None) -> None:
     data = interactions()
-    rows = csr_matrix(np.vstack([np.eye(40)[0], np.append(np.full(20, 3e38), np.zeros(20))]))
+    rows = csr_matrix(np.vstack([np.eye(40)[0], np.append(np.full(20, 1e308), np.zeros(20))]))
+    model = fitted(data, factors, alpha=1.0, dtype=np.float64, values="confidence")
     with pytest.raises(DataError, match=r"row 1 \(and 0 others\) overflowed.*float64"):
-        fitted(data, factors, alpha=1.0).recalculate_user([0, 1], rows)
+        model.recalculate_user([0, 1], 1.7 * rows)
     model = fitted(data, factors, alpha=1.0, dtype=np.float64)
     assert np.isfinite(model.recalculate_user([0, 1], rows) @ model.item_factors.T).all()
 
@@ -894,10 +908,10 @@ def test_a_foreign_or_a_newer_file_is_refused(tmp_path: Path, monkeypatch: pytes
     path.write_text("user,item,value\n")
     with pytest.raises(ModelFileError, match="not a whole model file"):
         LinRFM.load(path)
-    monkeypatch.setattr(modelfile, "VERSION", 3)
+    monkeypatch.setattr(modelfile, "VERSION", 4)
     LinRFM().save(path)
     monkeypatch.undo()
-    with pytest.raises(ModelFileError, match="version 3, and this is version 2; upgrade"):
+    with pytest.raises(ModelFileError, match="version 4, and this is version 3; upgrade"):
         LinRFM.load(path)
     with pytest.raises(FileNotFoundError):
         LinRFM.load(tmp_path / "absent")
@@ -927,7 +941,7 @@ def test_a_confidence_beyond_the_precision_is_refused(factors: int | None) -> No
     data = interactions()
     data.data[0] = 3e38
     with pytest.raises(DataError, match=r"alpha \* value"):
-        fitted(data, factors, alpha=40.0, dtype=np.float32)
+        fitted(data, factors, alpha=40.0, dtype=np.float32, values="confidence")
     with pytest.raises(DataError, match=r"alpha \* value"):
         fitted(interactions(), factors, alpha=1e-300, dtype=np.float32)
 

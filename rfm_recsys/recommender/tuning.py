@@ -1,0 +1,309 @@
+"""What ``fit`` chooses by itself: of a few settings, those by which interactions that were hidden rank best.
+
+Some interactions of some users are hidden, settings are fitted to the rest, and every one is measured by where it ranks
+what was hidden. It begins with settings that are each best for some kind of data (`STARTS`), and goes on from the best
+of them in steps. It takes a step where that is better by more than its standard error over the users, and the norms of
+the start stay: a choice among many on the same users would fit these users.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from rfm_recsys.core.arrays import Floats, csr_arrays, row_of_entry
+from rfm_recsys.errors import DataError
+from rfm_recsys.recommender.agop import low_rank_factor
+from rfm_recsys.recommender.blocks import CHOSEN, ROUNDS, Settings, UserBlock, solve_users
+from rfm_recsys.recommender.ranking import top_dense
+from rfm_recsys.recommender.rounds import eigenpairs, low_rank_rounds, norms
+from rfm_recsys.recommender.values import confidences
+
+log = logging.getLogger(__name__)
+
+# For data too small to choose on, and for the full form, whose fits are too long for it.
+FALLBACK: dict[str, Any] = {
+    "regularization": 4.0, "alpha": 7.0, "iterations": 2, "power": 0.35, "item_norm": 0.8, "user_norm": 0.8,
+}  # fmt: skip
+FULL_FORM = FALLBACK | {"regularization": 0.7, "alpha": 7.4, "iterations": 1, "item_norm": -1.0, "user_norm": 0.5}
+# regularization, alpha, power, item_norm, user_norm; those of the same norms side by side, which share their eigenpairs
+STARTS = (
+    (4.0, 7.0, 0.35, 0.8, 0.8),  # of equals the first
+    (28.0, 2.25, 0.25, 0.0, 0.7),
+    (45.0, 5.4, 0.26, 0.0, 0.7),
+    (25.0, 30.0, 0.25, 0.5, 0.6),
+    (7.0, 2.0, 0.43, -0.5, 0.5),
+    (22.0, 1.1, 0.35, 1.0, 0.5),
+    (2.0, 35.0, 0.3, 1.0, 1.0),
+)
+STEPS: dict[str, float] = {"regularization": 2.0, "alpha": 2.0, "power": 0.07}  # the first two are factors
+MOVES = (
+    {"regularization": 1}, {"regularization": -1}, {"alpha": 1}, {"alpha": -1}, {"power": 1}, {"power": -1},
+    {"regularization": 1, "alpha": -1}, {"regularization": -1, "alpha": 1},
+)  # fmt: skip
+BOUNDS = {"regularization": (0.3, 100.0), "alpha": (0.7, 150.0), "power": (0.1, 0.6)}
+FEWER_ROUNDS = 0.01  # share by which one round has to be better than two, which are as a rule
+TRIALS = 20  # settings, the starts included
+
+ENTRIES = 2**18  # interactions to choose on, those of users drawn at random
+USERS, WORK = 2000, 2**32  # users with hidden interactions, and the products that it takes to rank for them
+LEAST_USERS, LEAST_HIDDEN = 20, 50  # with fewer, nothing is chosen
+HIDDEN, MOST_HIDDEN = 0.2, 0.5  # of all interactions, and of a user's
+FACTORS, LEAST_FACTORS = 256, 64  # to choose with: fewer where it is on a part of the interactions
+NDCG, RECALL = 10, 20
+TOLERANCE = 1e-2  # of the solves: order is all that counts
+
+Row = dict[str, Any]  # a setting by name, and how it did
+
+
+def choose(
+    weights: csr_matrix | None,
+    given: Mapping[str, float | None],
+    factors: int | None,
+    trials: int = TRIALS,
+    tell: Callable[[Row], Any] = lambda row: None,
+) -> tuple[dict[str, Any], list[Row]]:
+    """Return the settings to fit with, and the table of what was tried.
+
+    Parameters
+    ----------
+    weights : csr_matrix, shape (users, items)
+        As for :func:`rfm_recsys.recommender.rounds.block_of_users`; not needed where all is given.
+    given : mapping
+        Those of `CHOSEN` by name; None is to be chosen, and a number stays.
+    factors : int or None
+        Those of the fit.
+    trials : int
+        Settings to try, at most.
+    tell : callable
+        Called with each setting, as a row of the table.
+
+    Returns
+    -------
+    chosen : dict
+        All of `CHOSEN`.
+    table : list of dict
+        For every setting: its values, ``ndcg@10`` and ``recall@20`` of what was hidden, and ``score``, the root of
+        their product. Empty where there was nothing to choose, or the data are too small for it.
+    """
+    fixed = {name: value for name, value in given.items() if value is not None}
+    if len(fixed) == len(CHOSEN):
+        return dict(fixed), []
+    assert weights is not None
+    if factors is None:
+        return FULL_FORM | fixed, []
+    generator = np.random.default_rng(0)  # the choice depends on the data alone
+    try:
+        users = ValidationUsers(weights, factors, generator)
+    except TooFewUsersError as reason:
+        log.info("nothing chosen: %s", reason)
+        return FALLBACK | fixed, []
+    table: list[Row] = []
+    failures: list[DataError] = []
+
+    def measured(values: Row, rounds: tuple[int, ...]) -> list[tuple[Row, Floats]]:
+        found = []
+        try:
+            qualities = list(users.measure(values, rounds))
+        except DataError as error:  # beyond the precision
+            failures.append(error)
+            return []
+        for iterations, quality in zip(rounds, qualities, strict=True):
+            ndcg, recall = quality.mean(axis=0)
+            row = {**values, "iterations": iterations, "ndcg@10": float(ndcg), "recall@20": float(recall)}
+            row["score"] = float(np.sqrt(ndcg * recall))
+            table.append(row)
+            tell(row)
+            found.append((row, quality))
+        return found
+
+    rounds = (min(int(fixed["iterations"]), max(ROUNDS)),) if "iterations" in fixed else ROUNDS
+    names = [name for name in CHOSEN if name != "iterations"]
+    order = ("regularization", "alpha", "power", "item_norm", "user_norm")
+    best: tuple[Row, Floats] | None = None
+    fewer: tuple[Row, Floats] | None = None  # the best with fewer rounds than most
+    for values in _unique(dict(zip(order, start, strict=True)) | fixed for start in STARTS):
+        values.pop("iterations", None)
+        for each in measured(values, rounds):
+            if each[0]["iterations"] == rounds[-1]:
+                best = each if best is None or each[0]["score"] > best[0]["score"] else best
+            else:
+                fewer = each if fewer is None or each[0]["score"] > fewer[0]["score"] else fewer
+    if best is not None and fewer is not None and _better(fewer[1], best[1], FEWER_ROUNDS):
+        best = fewer
+    if best is None:
+        raise failures[-1]
+    tried = {_key(row) for row in table}
+    step, stuck = 1.0, False
+    while len(tried) < trials and not (stuck and step < 1):
+        step, stuck = (step / 2 if stuck else step), True
+        for move in MOVES:
+            values = {name: best[0][name] for name in names}
+            values |= {
+                name: _moved(name, values[name], sign * step) for name, sign in move.items() if name not in fixed
+            }
+            if len(tried) >= trials or _key(values) in tried:
+                continue
+            tried.add(_key(values))
+            for each in measured(values, (int(best[0]["iterations"]),)):
+                if _better(each[1], best[1]):
+                    best, stuck = each, False
+    chosen = {name: best[0][name] for name in CHOSEN} | fixed
+    log.info("chosen: %s", ", ".join(f"{name}={value:g}" for name, value in chosen.items()))
+    return chosen, table
+
+
+def _unique(settings: Iterable[Row]) -> Iterator[Row]:
+    seen = set()
+    for values in settings:
+        if (key := _key(values)) not in seen:
+            seen.add(key)
+            yield values
+
+
+def _key(values: Row) -> tuple[float, ...]:
+    return tuple(round(values[name], 9) for name in CHOSEN if name != "iterations")
+
+
+def _moved(name: str, value: float, steps: float) -> float:
+    moved = value + STEPS[name] * steps if name == "power" else value * STEPS[name] ** steps
+    low, high = BOUNDS[name]
+    return min(max(moved, min(low, value)), max(high, value))
+
+
+def _better(quality: Floats, other: Floats, least: float = 0.0) -> bool:
+    """Whether the scores of one setting are above another's by more than the standard error, and a share of them."""
+    if not other.mean(axis=0).all():
+        return bool((quality.mean(axis=0) > other.mean(axis=0)).any())
+    difference = ((quality - other) / other.mean(axis=0)).mean(axis=1)
+    return bool(difference.mean() > max(difference.std() / np.sqrt(len(difference)), least))
+
+
+class TooFewUsersError(Exception):
+    """The data are too small to choose on."""
+
+
+class ValidationUsers(UserBlock):
+    """Users of whom some interactions are hidden, to rank; rounds run on what is left.
+
+    Parameters
+    ----------
+    weights : csr_matrix, shape (users, items)
+    factors : int
+        Those of the fit that it is for.
+    generator : Generator
+    """
+
+    def __init__(self, weights: csr_matrix, factors: int, generator: np.random.Generator) -> None:
+        sample = _sampled(weights, generator)
+        share = sample.nnz / max(weights.nnz, 1)
+        self.n_factors = min(factors, max(LEAST_FACTORS, round(FACTORS * share)))
+        known, self.wanted, users = hide(sample, WORK // max(sample.shape[1] * self.n_factors, 1), generator)
+        if len(users) < LEAST_USERS or self.wanted.nnz < LEAST_HIDDEN:
+            raise TooFewUsersError(f"there are {len(users)} users of whom {self.wanted.nnz} interactions can be hidden")
+        super().__init__(known)
+        self.tolerance = TOLERANCE
+        self.known = known[users]
+        self.weights, self.weights_by_item = known, self.by_item[2]
+        self.eigenpairs: tuple[tuple[float, float], tuple[Floats, Floats, Floats]] | None = None
+
+    def measure(self, values: Row, rounds: tuple[int, ...]) -> Iterator[Floats]:
+        """Yield what :func:`quality` says of a setting after each of some rounds."""
+        settings = Settings(**values, factors=self.n_factors)
+        known = confidences(self.known, settings.alpha)
+        alpha = self.dtype.type(settings.alpha)
+        self.confidence = confidences(self.weights, settings.alpha).data
+        self.by_item = (*self.by_item[:2], self.weights_by_item * alpha)
+        scale, inverse_scale = norms(self, settings)
+        if self.eigenpairs is None or self.eigenpairs[0] != (settings.item_norm, settings.user_norm):
+            # regularization has next to no part in the eigenvectors of round 1, and alpha none
+            generator = np.random.default_rng(0)
+            pairs = eigenpairs(self, settings, self.n_factors, generator, scale)
+            self.eigenpairs = (settings.item_norm, settings.user_norm), pairs
+        e, Z, T = self.eigenpairs[1]
+        F, self.items_gram = low_rank_factor(
+            e, Z.copy(), T, inverse_scale, settings.power, settings.penalty, self.n_factors
+        )
+        self.solve(F)
+        later = low_rank_rounds(self, settings, self.n_factors, range(1, max(rounds)), np.random.default_rng(0))
+        for done in range(1, max(rounds) + 1):
+            if done > 1:
+                next(later)
+            if done in rounds:
+                U = solve_users(*csr_arrays(known), self.F, self.tolerance)
+                ids, _ = top_dense(U, self.F, self.known, np.empty(0, dtype=np.intp), max(NDCG, RECALL))
+                yield quality(ids, self.wanted)
+
+    def solve(self, F: Floats) -> None:
+        """Take F; all users are solved for it when a later round asks for them."""
+        self.F = F
+
+    def grams(self) -> tuple[Floats, Floats]:
+        """Return ``U^T U`` and ``U^T W U``, shape (factors, factors)."""
+        super().solve(self.F)
+        return super().grams()
+
+
+def _sampled(weights: csr_matrix, generator: np.random.Generator) -> csr_matrix:
+    """Return the rows of so many users, drawn at random, as have ``ENTRIES`` between them; of all if that is enough."""
+    if weights.nnz <= ENTRIES:
+        return weights
+    order = generator.permutation(weights.shape[0])
+    ends = np.cumsum(np.diff(weights.indptr)[order])
+    return weights[np.sort(order[: max(1, np.searchsorted(ends, ENTRIES))])]
+
+
+def hide(
+    weights: csr_matrix, most_users: int, generator: np.random.Generator
+) -> tuple[csr_matrix, csr_matrix, NDArray[np.intp]]:
+    """Hide some of what some users like; return the rest, what is hidden, and the users.
+
+    Returns
+    -------
+    known : csr_matrix, shape (users, items left)
+        Without the items of which nothing is left.
+    wanted : csr_matrix, shape (len(users), items left)
+    users : array
+        Those of whom something is hidden: all who like two items or more, but not more than ``most_users``.
+    """
+    row = row_of_entry(weights.indptr)
+    liked = np.flatnonzero(weights.data > 0)
+    n_liked = np.bincount(row[liked], minlength=weights.shape[0])
+    able = np.flatnonzero(n_liked >= 2)
+    users = np.sort(generator.permutation(able)[: min(max(most_users, LEAST_USERS), USERS)])
+    share = min(MOST_HIDDEN, HIDDEN * len(liked) / max(1, n_liked[users].sum()))
+    asked = np.zeros(weights.shape[0], dtype=bool)
+    asked[users] = True
+    liked = liked[asked[row[liked]]]
+    liked = liked[np.lexsort((generator.random(len(liked)), row[liked]))]  # each user's in random order
+    place = np.arange(len(liked)) - np.searchsorted(row[liked], row[liked])
+    hidden = np.zeros(weights.nnz, dtype=bool)
+    hidden[liked[place < np.maximum(1, np.rint(share * n_liked[row[liked]]))]] = True
+    left = np.zeros(weights.shape[1], dtype=bool)
+    left[weights.indices[~hidden]] = True
+    known = _entries(weights, ~hidden, left)
+    return known, _entries(weights, hidden & left[weights.indices], left)[users], users
+
+
+def _entries(weights: csr_matrix, chosen: NDArray[np.bool_], columns: NDArray[np.bool_]) -> csr_matrix:
+    """Return a matrix of some entries and columns only."""
+    indptr = np.concatenate([[0], np.cumsum(chosen)])[weights.indptr]
+    number = np.cumsum(columns) - 1
+    parts = weights.data[chosen], number[weights.indices[chosen]], indptr
+    return csr_matrix(parts, shape=(weights.shape[0], int(columns.sum())))
+
+
+def quality(ids: NDArray[Any], wanted: csr_matrix) -> Floats:
+    """Return ndcg@10 and recall@20 of lists, shape (users, 2); the latter's denominator is at most 20."""
+    counts, width = np.diff(wanted.indptr), wanted.shape[1]
+    keys = row_of_entry(wanted.indptr) * width + wanted.indices  # ascending, as the entries are
+    asked = np.arange(len(counts))[:, None] * width + ids
+    place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
+    hits = (keys[place] == asked) & (ids >= 0)
+    discount = 1 / np.log2(np.arange(2, NDCG + 2))[: ids.shape[1]]
+    ideal = np.concatenate([[np.inf], np.cumsum(discount)])
+    ndcg = (hits[:, :NDCG] * discount).sum(axis=1) / ideal[np.minimum(counts, len(discount))]
+    return np.column_stack([ndcg, hits.sum(axis=1) / np.clip(counts, 1, RECALL)])
