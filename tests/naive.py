@@ -203,21 +203,6 @@ def reweighted_ridge(X: Floats, y: Floats, K: Floats, penalty: float) -> Floats:
     return w
 
 
-def log_likelihood(X: Floats, y: Floats, ratio: float, centred: bool) -> float:
-    """Return the log-density of y, up to a constant: normal, with the covariance ``c (X X^T / t + ratio I)``.
-
-    At the c that makes it largest; t is the mean diagonal of ``X X^T``. Of centred data there is a dimension less.
-    """
-    outer = X @ X.T
-    covariance = outer / np.mean(np.diag(outer)) + ratio * np.eye(len(y))
-    n = len(y)
-    if centred:
-        basis = np.linalg.svd(np.ones((1, n)))[2][1:]  # orthogonal to the constant
-        covariance, y, n = basis @ covariance @ basis.T, basis @ y, n - 1
-    scale = y @ np.linalg.solve(covariance, y) / n
-    return float(-0.5 * (n * np.log(scale) + np.linalg.slogdet(covariance)[1]))
-
-
 def soft_impute(Y: Floats, observed: NDArray[np.bool_], penalty: float, steps: int) -> Floats:
     """Minimise ``|P_O(Y - X)|^2 / 2 + penalty |X|_*``: proximal gradient, which soft-thresholds singular values.
 

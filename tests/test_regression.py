@@ -3,6 +3,7 @@
 import doctest
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from scipy.sparse import csr_matrix
 from sklearn.datasets import load_diabetes
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LassoLars, LinearRegression, Ridge
+from sklearn.linear_model import LassoCV, LassoLars, LinearRegression, Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -25,7 +26,7 @@ from rfm_recsys.core import memory
 from rfm_recsys.core.arrays import Floats
 from rfm_recsys.core.runtime import threads
 from rfm_recsys.errors import DataError, InsufficientMemoryError, ParameterError, ParameterTypeError
-from rfm_recsys.regression import Features, LinRFMRegressor, noise_ratio, regression_rounds
+from rfm_recsys.regression import Features, LinRFMRegressor, regression_rounds
 
 
 def sparse_problem(n: int, d: int, k: int, seed: int, noise: float = 0.0) -> tuple[Floats, Floats, Floats]:
@@ -127,7 +128,7 @@ def test_with_noise_the_defaults_find_the_features_that_matter() -> None:
     for seed in range(5):
         X, y, w = sparse_problem(200, 50, 5, seed, noise=0.2)
         model = LinRFMRegressor().fit(X, y)
-        assert 0.05 < model.regularization_ < 0.8
+        assert 0.05 < model.regularization_ < 4
         ours.append(distance(model.coef_, w))
         ordinary.append(distance(LinearRegression().fit(X, y).coef_, w))
         assert np.sum(np.abs(model.coef_) > 1e-3 * np.abs(model.coef_).max()) < 25
@@ -185,14 +186,35 @@ def test_one_thread_and_many_give_the_same_bits(shape: tuple[int, int]) -> None:
     assert len({*results[0]}) == 4
 
 
-@pytest.mark.parametrize("shape", [(25, 60), (60, 25)])
-@pytest.mark.parametrize("centred", [False, True])
-def test_the_noise_ratio_is_the_likeliest(shape: tuple[int, int], centred: bool) -> None:
-    X, y, _ = sparse_problem(*shape, 10, seed=3, noise=0.5)
-    if centred:
-        X, y = X - X.mean(axis=0), y - y.mean()
-    likelihoods = [naive.log_likelihood(X, y, ratio, centred) for ratio in regression.RATIOS]
-    assert noise_ratio(Features(X, centred), y) == regression.RATIOS[int(np.argmax(likelihoods))]
+@pytest.mark.parametrize("noise", [0.0, 0.25])
+@pytest.mark.parametrize(("n", "d"), [(60, 120), (120, 60)])
+def test_left_to_itself_it_is_nearer_the_coefficients_than_the_cross_validated_lasso(
+    n: int, d: int, noise: float
+) -> None:
+    ours, theirs = [], []
+    for seed in range(5):
+        X, y, w = sparse_problem(n, d, 6, seed, noise)
+        ours.append(distance(LinRFMRegressor().fit(X, y).coef_, w))
+        theirs.append(distance(LassoCV().fit(X, y).coef_, w))
+    assert np.mean(ours) < np.mean(theirs)
+    if noise == 0:
+        assert max(ours) < 1e-3
+
+
+def test_the_chosen_regularization_predicts_held_out_folds_best() -> None:
+    X, y, _ = sparse_problem(40, 30, 4, seed=3, noise=0.5)
+    fold = np.empty(40, dtype=int)
+    fold[np.argsort(y)] = np.arange(40) % 5
+    errors = []
+    for ratio in regression.RATIOS:
+        predicted = np.zeros(40)
+        for k in range(5):
+            quick = LinRFMRegressor(regularization=float(ratio), annealing=0.7, max_iter=30, tol=1e-3)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                predicted[fold == k] = quick.fit(X[fold != k], y[fold != k]).predict(X[fold == k])
+        errors.append(float(((y - predicted) ** 2).sum()))
+    assert LinRFMRegressor().fit(X, y).regularization_ == regression.RATIOS[int(np.argmin(errors))]
 
 
 def test_what_is_recorded() -> None:

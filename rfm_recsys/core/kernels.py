@@ -550,6 +550,8 @@ def _leave_one_out(
         start, stop = indptr[user], indptr[user + 1]
         items, c, result = indices[start:stop], confidence[start:stop], out[start:stop]
         n, width = len(items), F.shape[1]
+        if n == 0:
+            continue
         h, x = np.empty(n), np.zeros(n)
         if full or n < width:
             S, A = np.empty((n, n)), np.empty((n, n))
@@ -606,8 +608,31 @@ def solve_rows_full(
     ``NOT_FINITE``, shape (users,).
     """
     status = np.zeros(len(indptr) - 1, dtype=np.int64)
-    run_rows(_solve_rows_full, indptr, indices, weight, rhs, S, _longest(indptr), a, fitted, status)
+    most = S.dtype.type(CONDITION / np.sqrt(np.finfo(S.dtype).eps))
+    run_rows(_solve_rows_full, indptr, indices, weight, rhs, S, _longest(indptr), most, a, fitted, status)
+    far = np.flatnonzero(status == UNSOLVED)
+    if len(far):  # weights beyond the precision of S: in double precision, which most data do not even compile
+        status[far] = 0
+        _solve_some_in_double(far, indptr, indices, weight, rhs, S, a, fitted, status)
     return status
+
+
+def _solve_some_in_double(
+    users: Ints, indptr: Ints, indices: Ints, weight: Floats, rhs: Floats, S: Floats, a: Floats, fitted: Floats,
+    status: Ints,
+) -> None:  # fmt: skip
+    """Do as :func:`solve_rows_full` for some users, one at a time."""
+    own = np.zeros(2, dtype=indptr.dtype)
+    for user in users:
+        entries = slice(indptr[user], indptr[user + 1])
+        items = indices[entries]
+        block = S[np.ix_(items, items)].astype(np.float64)
+        own[1] = len(items)
+        w, y = weight[entries].astype(np.float64), rhs[entries].astype(np.float64)
+        solution, values, ended = np.empty_like(w), np.empty_like(w), status[user : user + 1]
+        arguments = (own, np.arange(len(items), dtype=indices.dtype), w, y, block, len(items), np.inf)
+        run_rows(_solve_rows_full, *arguments, solution, values, ended)
+        a[entries], fitted[entries] = solution, values
 
 
 @kernel()
@@ -620,6 +645,7 @@ def _solve_rows_full(
     rhs: Floats,
     S: Floats,
     longest: int,
+    most: Any,
     a: Floats,
     fitted: Floats,
     status: Ints,
@@ -633,7 +659,12 @@ def _solve_rows_full(
             continue
         A, S_OO = square[: n * n].reshape(n, n), s_square[: n * n].reshape(n, n)
         root, z, y = vectors[0, :n], vectors[1, :n], vectors[2, :n]
-        symmetric = True
+        symmetric, largest = True, weight.dtype.type(0)
+        for j in range(n):
+            largest = max(largest, weight[start + j])
+        if largest > most:
+            status[user] = UNSOLVED
+            continue
         for j in range(n):
             symmetric = symmetric and weight[start + j] >= 0
             y[j] = rhs[start + j]

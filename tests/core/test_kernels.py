@@ -293,6 +293,24 @@ def test_a_row_that_overflows_is_reported_and_the_others_are_solved(items: int) 
     assert np.isfinite(U[0]).all()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n_items", "factors"), [(12, 30), (60, 9), (30, 30)])
+@pytest.mark.parametrize("full", [False, True])
+def test_leave_one_out_is_a_solve_without_the_entry(dtype: Any, n_items: int, factors: int, full: bool) -> None:
+    confidence, F = sparse(20, n_items, 0.5).astype(dtype), factor(n_items, factors).astype(dtype)
+    features = F.astype(np.float64)
+    S = (F @ F.T).astype(dtype)
+    indptr, indices, values = csr_arrays(confidence)
+    out = np.full(confidence.nnz, np.nan)
+    with threads(0):
+        assert not kernels.leave_one_out(indptr, indices, values, S if full else F, full, out).any()
+    for place, (user, item) in enumerate(zip(*confidence.nonzero(), strict=True)):
+        rest = confidence[user].astype(np.float64).toarray()
+        rest[0, item] = 0
+        expected = naive.solve_rows(csr_matrix(rest), features)[0] @ features[item]
+        assert out[place] == pytest.approx(expected, abs=1e-11 if dtype == np.float64 else 2e-5)
+
+
 # --- solve_rows_full ---
 
 
