@@ -3,11 +3,12 @@
 Some interactions of some users are hidden, settings are fitted to the rest, and every one is measured by where it ranks
 what was hidden. It begins with settings that are each best for some kind of data (`STARTS`), and goes on from the best
 of them in steps. It takes a step where that is better by more than its standard error over the users, and the norms of
-the start stay: a choice among many on the same users would fit these users.
+the start stay: a choice among many on the same users would fit these users. Where more is asked for than there are
+steps, it draws at random.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,8 @@ FALLBACK: dict[str, Any] = {
     "regularization": 4.0, "alpha": 7.0, "iterations": 2, "power": 0.35, "item_norm": 0.8, "user_norm": 0.8,
 }  # fmt: skip
 FULL_FORM = FALLBACK | {"regularization": 0.7, "alpha": 7.4, "iterations": 1, "item_norm": -1.0, "user_norm": 0.5}
-# regularization, alpha, power, item_norm, user_norm; those of the same norms side by side, which share their eigenpairs
+ORDER = ("regularization", "alpha", "power", "item_norm", "user_norm")
+# in that order; those of the same norms side by side, which share their eigenpairs
 STARTS = (
     (4.0, 7.0, 0.35, 0.8, 0.8),  # of equals the first
     (28.0, 2.25, 0.25, 0.0, 0.7),
@@ -44,7 +46,10 @@ MOVES = (
     {"regularization": 1}, {"regularization": -1}, {"alpha": 1}, {"alpha": -1}, {"power": 1}, {"power": -1},
     {"regularization": 1, "alpha": -1}, {"regularization": -1, "alpha": 1},
 )  # fmt: skip
-BOUNDS = {"regularization": (0.3, 100.0), "alpha": (0.7, 150.0), "power": (0.1, 0.6)}
+BOUNDS = {
+    "regularization": (0.3, 100.0), "alpha": (0.7, 150.0), "power": (0.1, 0.6),
+    "item_norm": (-0.5, 1.2), "user_norm": (0.0, 1.0),
+}  # fmt: skip
 FEWER_ROUNDS = 0.01  # share by which one round has to be better than two, which are as a rule
 TRIALS = 20  # settings, the starts included
 
@@ -101,77 +106,109 @@ def choose(
     except TooFewUsersError as reason:
         log.info("nothing chosen: %s", reason)
         return FALLBACK | fixed, []
-    table: list[Row] = []
-    failures: list[DataError] = []
-
-    def measured(values: Row, rounds: tuple[int, ...]) -> list[tuple[Row, Floats]]:
-        found = []
-        try:
-            qualities = list(users.measure(values, rounds))
-        except DataError as error:  # beyond the precision
-            failures.append(error)
-            return []
-        for iterations, quality in zip(rounds, qualities, strict=True):
-            ndcg, recall = quality.mean(axis=0)
-            row = {**values, "iterations": iterations, "ndcg@10": float(ndcg), "recall@20": float(recall)}
-            row["score"] = float(np.sqrt(ndcg * recall))
-            table.append(row)
-            tell(row)
-            found.append((row, quality))
-        return found
-
-    rounds = (min(int(fixed["iterations"]), max(ROUNDS)),) if "iterations" in fixed else ROUNDS
-    names = [name for name in CHOSEN if name != "iterations"]
-    order = ("regularization", "alpha", "power", "item_norm", "user_norm")
-    best: tuple[Row, Floats] | None = None
-    fewer: tuple[Row, Floats] | None = None  # the best with fewer rounds than most
-    for values in _unique(dict(zip(order, start, strict=True)) | fixed for start in STARTS):
-        values.pop("iterations", None)
-        for each in measured(values, rounds):
-            if each[0]["iterations"] == rounds[-1]:
-                best = each if best is None or each[0]["score"] > best[0]["score"] else best
-            else:
-                fewer = each if fewer is None or each[0]["score"] > fewer[0]["score"] else fewer
-    if best is not None and fewer is not None and _better(fewer[1], best[1], FEWER_ROUNDS):
-        best = fewer
-    if best is None:
-        raise failures[-1]
-    tried = {_key(row) for row in table}
-    step, stuck = 1.0, False
-    while len(tried) < trials and not (stuck and step < 1):
-        step, stuck = (step / 2 if stuck else step), True
-        for move in MOVES:
-            values = {name: best[0][name] for name in names}
-            values |= {
-                name: _moved(name, values[name], sign * step) for name, sign in move.items() if name not in fixed
-            }
-            if len(tried) >= trials or _key(values) in tried:
-                continue
-            tried.add(_key(values))
-            for each in measured(values, (int(best[0]["iterations"]),)):
-                if _better(each[1], best[1]):
-                    best, stuck = each, False
-    chosen = {name: best[0][name] for name in CHOSEN} | fixed
+    search = Search(users, fixed, trials, tell)
+    search.start()
+    search.step()
+    search.draw(generator)
+    chosen = {name: search.best[0][name] for name in CHOSEN} | fixed
     log.info("chosen: %s", ", ".join(f"{name}={value:g}" for name, value in chosen.items()))
-    return chosen, table
+    return chosen, search.table
 
 
-def _unique(settings: Iterable[Row]) -> Iterator[Row]:
-    seen = set()
-    for values in settings:
-        if (key := _key(values)) not in seen:
-            seen.add(key)
-            yield values
+class Search:
+    """A search for the best setting; see :func:`choose` for the parameters.
 
+    Attributes
+    ----------
+    table : list of dict
+        All that was measured.
+    best : tuple of dict and array, shape (users, 2)
+        A row of the table, and its quality for each user.
+    """
 
-def _key(values: Row) -> tuple[float, ...]:
-    return tuple(round(values[name], 9) for name in CHOSEN if name != "iterations")
+    best: tuple[Row, Floats]
+
+    def __init__(self, users: "ValidationUsers", fixed: Row, trials: int, tell: Callable[[Row], Any]) -> None:
+        self.users, self.fixed, self.trials, self.tell = users, fixed, trials, tell
+        self.table: list[Row] = []
+        self.tried: set[tuple[float, ...]] = set()
+        self.failure: DataError | None = None
+
+    def start(self) -> None:
+        """Take the best of the starts; raises DataError where none can be fitted."""
+        most = max(ROUNDS)
+        rounds = (min(int(self.fixed["iterations"]), most),) if "iterations" in self.fixed else ROUNDS
+        found = [each for start in STARTS for each in self._measured(dict(zip(ORDER, start, strict=True)), rounds)]
+        if not found:
+            assert self.failure is not None
+            raise self.failure
+
+        def score(each: tuple[Row, Floats]) -> float:
+            return float(each[0]["score"])
+
+        self.best = max((each for each in found if each[0]["iterations"] == rounds[-1]), key=score)
+        for each in sorted((each for each in found if each[0]["iterations"] != rounds[-1]), key=score)[-1:]:
+            if _better(each[1], self.best[1], FEWER_ROUNDS):
+                self.best = each
+
+    def step(self) -> None:
+        """Go on from the best in steps, and in half steps, for as long as it gets better."""
+        step, stuck = 1.0, False
+        while len(self.tried) < self.trials and not (stuck and step < 1):
+            step, stuck = (step / 2 if stuck else step), True
+            for move in MOVES:
+                values = {name: self.best[0][name] for name in ORDER}
+                if self._improves(values | {n: _moved(n, values[n], sign * step) for n, sign in move.items()}):
+                    stuck = False
+
+    def draw(self, generator: np.random.Generator) -> None:
+        """Try settings at random for as many as are left."""
+        for _ in range(self.trials - len(self.tried)):
+            self._improves({name: _drawn(name, generator) for name in ORDER})
+
+    def _improves(self, values: Row) -> bool:
+        """Try a setting with the rounds of the best, and whether it is better."""
+        for each in self._measured(values, (int(self.best[0]["iterations"]),)):
+            if _better(each[1], self.best[1]):
+                self.best = each
+                return True
+        return False
+
+    def _measured(self, values: Row, rounds: tuple[int, ...]) -> list[tuple[Row, Floats]]:
+        """Measure a setting after each of some rounds; nothing for one that was tried, or cannot be fitted."""
+        values |= {name: value for name, value in self.fixed.items() if name in ORDER}
+        key = tuple(round(values[name], 9) for name in ORDER)
+        if key in self.tried or len(self.tried) >= self.trials:
+            return []
+        self.tried.add(key)
+        try:
+            qualities = list(self.users.measure(values, rounds))
+        except DataError as error:  # beyond the precision
+            self.failure = error
+            return []
+        found = []
+        for iterations, each in zip(rounds, qualities, strict=True):
+            ndcg, recall = map(float, each.mean(axis=0))
+            row = {**values, "iterations": iterations, "ndcg@10": ndcg, "recall@20": recall}
+            row["score"] = (ndcg * recall) ** 0.5
+            found.append((row, each))
+        self.table += [row for row, _ in found]
+        self.tell(found[-1][0])
+        return found
 
 
 def _moved(name: str, value: float, steps: float) -> float:
     moved = value + STEPS[name] * steps if name == "power" else value * STEPS[name] ** steps
     low, high = BOUNDS[name]
     return min(max(moved, min(low, value)), max(high, value))
+
+
+def _drawn(name: str, generator: np.random.Generator) -> float:
+    """Return a number within bounds; of the sizes of factors alike."""
+    low, high = BOUNDS[name]
+    if name in ("regularization", "alpha"):
+        return float(np.exp(generator.uniform(np.log(low), np.log(high))))
+    return float(generator.uniform(low, high))
 
 
 def _better(quality: Floats, other: Floats, least: float = 0.0) -> bool:
