@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import psutil
-from common import DATA, RESULTS, median_seconds, spread
+from common import DATA, GIVEN, RESULTS, median_seconds, spread
 from distributed import Client, LocalCluster, get_task_stream
 from scipy.sparse import csr_matrix, load_npz
 
@@ -112,7 +112,7 @@ def agreement(arguments: argparse.Namespace) -> dict[str, Any]:
             data = csr_matrix(fold.train, dtype=dtype)
 
             def model(settings: dict[str, Any] = settings, dtype: Any = dtype) -> LinRFM:
-                return LinRFM(arguments.factors, **settings, dtype=dtype)
+                return LinRFM(arguments.factors, **{**GIVEN, **settings}, dtype=dtype)
 
             local = model().fit(data, show_progress=False)
             shuffled = data[np.random.default_rng(0).permutation(data.shape[0])]
@@ -147,10 +147,10 @@ def scaling(arguments: argparse.Namespace) -> dict[str, Any]:
         with cluster(n_workers) as client:
             taken: list[float] = []
             options: dict[str, Any] = {"show_progress": False, "callback": lambda _, seconds, __: taken.append(seconds)}  # noqa: B023
-            fit(blocks_of(data[:5000]), client, LinRFM(arguments.factors), **options)  # loads the kernels
+            fit(blocks_of(data[:5000]), client, LinRFM(arguments.factors, **GIVEN), **options)  # loads the kernels
             taken.clear()
             with get_task_stream(client) as stream:
-                fit(blocks_of(data), client, LinRFM(arguments.factors), **options)
+                fit(blocks_of(data), client, LinRFM(arguments.factors, **GIVEN), **options)
             busy: dict[str, float] = {}
             for task in stream.data:
                 if str(task["key"]).rsplit("-", 4)[0] in PARALLEL:
@@ -163,7 +163,7 @@ def scaling(arguments: argparse.Namespace) -> dict[str, Any]:
         one, two = (min(run[what] for run in result[f"{n} workers"]) for n in (1, 2))
         result[f"two workers' time / one's, {what}"] = two / one
     begun = time.perf_counter()
-    LinRFM(arguments.factors, num_threads=1).fit(data, show_progress=False)
+    LinRFM(arguments.factors, num_threads=1, **GIVEN).fit(data, show_progress=False)
     result["local, 1 thread"] = time.perf_counter() - begun
     print(json.dumps(result, indent=1))
     return result
@@ -251,7 +251,7 @@ def large(arguments: argparse.Namespace) -> dict[str, Any]:
         table = fit(
             root / "log",
             client,
-            LinRFM(arguments.factors),
+            LinRFM(arguments.factors, **GIVEN),
             users=root / "users",
             show_progress=arguments.progress,
             callback=lambda *_: marks.append(watch.mark()),
@@ -308,7 +308,7 @@ def costs(arguments: argparse.Namespace) -> dict[str, float]:
     f, n_items = arguments.factors, 100_000
     b = f + OVERSAMPLING
     blocks = [spread(n_users, n_items, 3_000_000) for n_users in (15_000, 60_000, 240_000)]
-    settings = Settings.of(checked(LinRFM(f)))
+    settings = Settings.of(checked(LinRFM(f, **GIVEN)))
     rng = np.random.default_rng(0)
     Q = (0.01 * rng.standard_normal((n_items, b))).astype(np.float32)
     F, scale = np.ascontiguousarray(Q[:, :f]), np.ones(n_items, dtype=np.float32)
@@ -462,7 +462,7 @@ def faults(arguments: argparse.Namespace) -> dict[str, Any]:
 
     def run(client: Client, name: str) -> tuple[bytes, float]:
         begun = time.perf_counter()
-        fitted = fit(folder, client, LinRFM(64, iterations=3), users=root / name, show_progress=False)
+        fitted = fit(folder, client, LinRFM(64, **{**GIVEN, "iterations": 3}), users=root / name, show_progress=False)
         return fitted.model.item_factors.tobytes(), time.perf_counter() - begun
 
     with cluster(2) as client:
@@ -503,7 +503,7 @@ from rfm_recsys.distributed import fit
 log, checkpoint, address, out = sys.argv[1:]
 seen = []
 with Client(address) as client:
-    fitted = fit(log, client, LinRFM(64, iterations=8), checkpoint=checkpoint, show_progress=False,
+    fitted = fit(log, client, LinRFM(64, **{**GIVEN, "iterations": 8}), checkpoint=checkpoint, show_progress=False,
                  callback=lambda i, *_: (seen.append(i), print(i, flush=True)))
 open(out, "wb").write(fitted.model.item_factors.tobytes())
 """

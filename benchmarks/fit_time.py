@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import against, als, bars, fit_als, irspack_epochs, median_seconds, write
+from common import GIVEN, against, als, bars, fit_als, irspack_epochs, median_seconds, write
 from scipy.sparse import csr_matrix, load_npz, save_npz
 
 from rfm_recsys import LinRFM
@@ -53,11 +53,14 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="file to keep the generated data in")
     arguments = parser.parse_args()
     data = generated(arguments.cache)
-    LinRFM(8).fit(data[:1000], show_progress=False)  # compiles
+    LinRFM(8, **GIVEN).fit(data[:1000], show_progress=False)  # compiles
     rows: list[dict[str, Any]] = []
     for factors in arguments.factors:
+        ours = LinRFM(factors, **GIVEN)
         seconds = {
-            "LinRFM": median_seconds(partial(LinRFM(factors).fit, data, show_progress=False), arguments.repeats),
+            "LinRFM": median_seconds(
+                partial(LinRFM(factors, **GIVEN).fit, data, show_progress=False), arguments.repeats
+            ),
             "implicit ALS": 15 * als_iteration(data, factors, arguments.repeats),
             "irspack iALS": 16 * irspack_epoch(data, factors, arguments.repeats),
         }

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import COLOURS, als, fit_als, save_plot, spread, write
+from common import COLOURS, GIVEN, als, fit_als, save_plot, spread, write
 from matplotlib import pyplot as plt
 from tqdm import tqdm
 
@@ -41,7 +41,7 @@ def measure(model: str, n_users: int, n_items: int, n_interactions: int, factors
 
     def fit(rows: Any) -> None:
         if model == "LinRFM":
-            LinRFM(factors).fit(rows, show_progress=False)
+            LinRFM(factors, **GIVEN).fit(rows, show_progress=False)
         else:
             fit_als(als(factors, iterations=1), rows)
 

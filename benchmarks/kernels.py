@@ -9,7 +9,7 @@ in the cache already: that is its physical limit, since every user has a matrix 
 import argparse
 
 import numpy as np
-from common import COLOURS, median_seconds, save_plot, spread, write
+from common import COLOURS, GIVEN, median_seconds, save_plot, spread, write
 from matplotlib import pyplot as plt
 from scipy.linalg import blas
 
@@ -63,7 +63,7 @@ def main() -> None:
         copy = 2 * source.nbytes / median_seconds(lambda: np.copyto(target, source), arguments.repeats) / 1e9
         print(f"one core: matrix product {product:.0f} GFLOP/s, copy {copy:.0f} GB/s")
         for factors in (64, 256, 512):
-            F = LinRFM(factors, alpha=ALPHA, num_threads=1).fit(data, show_progress=False).item_factors
+            F = LinRFM(factors, num_threads=1, **{**GIVEN, "alpha": ALPHA}).fit(data, show_progress=False).item_factors
             confidence = ALPHA * ones
             solve = median_seconds(lambda: solve_users(indptr, indices, confidence, F), arguments.repeats)  # noqa: B023
             some = generator.choice(N_USERS, SAMPLE, replace=False)

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from common import against, als, bars, median_seconds, spread, write
+from common import GIVEN, against, als, bars, median_seconds, spread, write
 from threadpoolctl import threadpool_limits
 
 from rfm_recsys import LinRFM
@@ -23,7 +23,7 @@ def main() -> None:
     asked, rows = np.arange(ASKED), data[:ASKED]
     results: list[dict[str, Any]] = []
     for factors in (64, 128, 256):
-        ours, theirs = LinRFM(factors, iterations=1).fit(data, show_progress=False), als(factors)
+        ours, theirs = LinRFM(factors, **{**GIVEN, "iterations": 1}).fit(data, show_progress=False), als(factors)
         theirs.user_factors, theirs.item_factors = U, V = ours.user_factors, ours.item_factors
 
         def bare(U: Floats = U, V: Floats = V) -> None:

@@ -6,7 +6,7 @@ With ``num_threads=1``, as a search with two jobs runs models: on two cores, hal
 import argparse
 from concurrent.futures import ThreadPoolExecutor
 
-from common import median_seconds, write
+from common import GIVEN, median_seconds, write
 
 from rfm_recsys import LinRFM
 from rfm_recsys.datasets import synthetic_movielens
@@ -22,7 +22,7 @@ def main() -> None:
     for factors in (64, 256):
 
         def fit(_: int, factors: int = factors) -> None:
-            LinRFM(factors, num_threads=1).fit(data, show_progress=False)
+            LinRFM(factors, num_threads=1, **GIVEN).fit(data, show_progress=False)
 
         fit(0)
         with ThreadPoolExecutor(2) as pool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import COLOURS, DATA, RESULTS, als, fit_als, irspack_epochs, save_plot, write
+from common import COLOURS, DATA, GIVEN, RESULTS, als, fit_als, irspack_epochs, save_plot, write
 from matplotlib import pyplot as plt
 from scipy.sparse import csr_matrix, load_npz
 from tqdm import tqdm
@@ -85,7 +85,7 @@ class Task:
 
 def lin_rfm(task: Task, factors: int, settings: dict[str, Any], last: int) -> Iterator[Measured]:
     for rounds in range(1, min(last, 2) + 1):
-        model = LinRFM(factors, **{**settings, "iterations": rounds})
+        model = LinRFM(factors, **{**GIVEN, **settings, "iterations": rounds})
         begun = time.perf_counter()
         model.fit(task.train, show_progress=False)
         seconds = time.perf_counter() - begun

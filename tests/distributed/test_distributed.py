@@ -187,6 +187,16 @@ def test_a_task_leaves_what_it_is_given_as_it_was(client: Client, matrix: csr_ma
         assert getattr(held, name).tobytes() == getattr(block, name).tobytes()
 
 
+def test_what_is_left_out_is_chosen_as_by_the_local_fit(client: Client, matrix: csr_matrix) -> None:
+    local = LinRFM(FACTORS, dtype=np.float64, trials=9).fit(matrix, show_progress=False)
+    table = fit([matrix[:150], matrix[150:]], client, LinRFM(FACTORS, dtype=np.float64, trials=9), show_progress=False)
+    assert table.model.chosen_ == local.chosen_
+    assert table.model.search_ == local.search_
+    assert len(local.search_) > 9
+    given = LinRFM(FACTORS, **FALLBACK)
+    assert fit([matrix], client, given, show_progress=False).model.search_ == []
+
+
 # --- tables ---
 
 
