@@ -58,9 +58,7 @@ def main() -> None:
     for factors in arguments.factors:
         ours = LinRFM(factors, **GIVEN)
         seconds = {
-            "LinRFM": median_seconds(
-                partial(LinRFM(factors, **GIVEN).fit, data, show_progress=False), arguments.repeats
-            ),
+            "LinRFM": median_seconds(partial(ours.fit, data, show_progress=False), arguments.repeats),
             "implicit ALS": 15 * als_iteration(data, factors, arguments.repeats),
             "irspack iALS": 16 * irspack_epoch(data, factors, arguments.repeats),
         }
