@@ -2,9 +2,9 @@
 
 Some interactions of some users are hidden, settings are fitted to the rest, and every one is measured by where it ranks
 what was hidden. It begins with settings that are each best for some kind of data (`STARTS`), and goes on from the best
-of them in steps. It takes a step where that is better by more than its standard error over the users, and the norms of
-the start stay: a choice among many on the same users would fit these users. Where more is asked for than there are
-steps, it draws at random.
+of them in steps. It takes a step where that is better by more than its standard error over the users, twice that where
+they are a sample, and the norms of the start stay: a choice among many on the same users would fit these users. Where
+more is asked for than there are steps, it draws at random.
 """
 
 import logging
@@ -50,6 +50,9 @@ BOUNDS = {
     "regularization": (0.3, 100.0), "alpha": (0.7, 150.0), "power": (0.1, 0.6),
     "item_norm": (-0.5, 1.2), "user_norm": (0.0, 1.0),
 }  # fmt: skip
+CAUTION = (
+    2.0  # standard errors that a step has to gain where the users are a sample: a whole differs from it in other ways
+)
 FEWER_ROUNDS = 0.01  # share by which one round has to be better than two, which are as a rule
 TRIALS = 20  # settings, the starts included
 
@@ -148,7 +151,7 @@ class Search:
 
         self.best = max((each for each in found if each[0]["iterations"] == rounds[-1]), key=score)
         for each in sorted((each for each in found if each[0]["iterations"] != rounds[-1]), key=score)[-1:]:
-            if _better(each[1], self.best[1], FEWER_ROUNDS):
+            if _better(each[1], self.best[1], self.users.caution, FEWER_ROUNDS):
                 self.best = each
 
     def step(self) -> None:
@@ -169,7 +172,7 @@ class Search:
     def _improves(self, values: Row) -> bool:
         """Try a setting with the rounds of the best, and whether it is better."""
         for each in self._measured(values, (int(self.best[0]["iterations"]),)):
-            if _better(each[1], self.best[1]):
+            if _better(each[1], self.best[1], self.users.caution):
                 self.best = each
                 return True
         return False
@@ -211,12 +214,12 @@ def _drawn(name: str, generator: np.random.Generator) -> float:
     return float(generator.uniform(low, high))
 
 
-def _better(quality: Floats, other: Floats, least: float = 0.0) -> bool:
-    """Whether the scores of one setting are above another's by more than the standard error, and a share of them."""
+def _better(quality: Floats, other: Floats, errors: float, least: float = 0.0) -> bool:
+    """Whether the scores of one setting are above another's by so many standard errors, and a share of them."""
     if not other.mean(axis=0).all():
         return bool((quality.mean(axis=0) > other.mean(axis=0)).any())
     difference = ((quality - other) / other.mean(axis=0)).mean(axis=1)
-    return bool(difference.mean() > max(difference.std() / np.sqrt(len(difference)), least))
+    return bool(difference.mean() > max(errors * difference.std() / np.sqrt(len(difference)), least))
 
 
 class TooFewUsersError(Exception):
@@ -237,6 +240,7 @@ class ValidationUsers(UserBlock):
     def __init__(self, weights: csr_matrix, factors: int, generator: np.random.Generator) -> None:
         sample = _sampled(weights, generator)
         share = sample.nnz / max(weights.nnz, 1)
+        self.caution = 1.0 if share == 1 else CAUTION
         self.n_factors = min(factors, max(LEAST_FACTORS, round(FACTORS * share)))
         known, self.wanted, users = hide(sample, WORK // max(sample.shape[1] * self.n_factors, 1), generator)
         if len(users) < LEAST_USERS or self.wanted.nnz < LEAST_HIDDEN:
