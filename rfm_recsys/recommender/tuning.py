@@ -54,6 +54,7 @@ CAUTION = (
     2.0  # standard errors that a step has to gain where the users are a sample: a whole differs from it in other ways
 )
 FEWER_ROUNDS = 0.01  # share by which one round has to be better than two, which are as a rule
+SAME_NORMS = 8  # settings drawn at random with the same norms
 TRIALS = 20  # settings, the starts included
 
 ENTRIES = 2**18  # interactions to choose on, those of users drawn at random
@@ -165,9 +166,13 @@ class Search:
                     stuck = False
 
     def draw(self, generator: np.random.Generator) -> None:
-        """Try settings at random for as many as are left."""
-        for _ in range(self.trials - len(self.tried)):
-            self._improves({name: _drawn(name, generator) for name in ORDER})
+        """Try settings at random for as many as are left; a few with the same norms, which share their eigenpairs."""
+        kept: Row = {}
+        for number in range(self.trials - len(self.tried)):
+            values = {name: _drawn(name, generator) for name in ORDER}
+            if number % SAME_NORMS == 0:
+                kept = {name: values[name] for name in ("item_norm", "user_norm")}
+            self._improves(values | kept)
 
     def _improves(self, values: Row) -> bool:
         """Try a setting with the rounds of the best, and whether it is better."""
