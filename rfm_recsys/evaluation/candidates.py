@@ -80,6 +80,11 @@ class Candidate:
         known = signature(self.make).parameters
         return {name: self.first.get(name, known[name].default) for name in self.space}
 
+    def defaults(self) -> dict[str, Any]:
+        """Return the parameters of a model that is made without any, but for the seed and what the data decide."""
+        known = {name: parameter.default for name, parameter in signature(self.make).parameters.items()}
+        return {name: value for name, value in known.items() if name != "random_state" and value is not None}
+
     def model(self, parameters: Mapping[str, Any], seed: int) -> Recommender:
         """Return an unfitted model with these parameters, and with the seed where it takes one."""
         seeds = {"random_state": seed} if "random_state" in signature(self.make).parameters else {}
@@ -100,7 +105,6 @@ CANDIDATES = {
                 "alpha": FloatDistribution(1, 50, log=True),
                 "values": CategoricalDistribution(list(VALUES)),
             },
-            first={"regularization": 10.0, "alpha": 5.0, "factors": 64},
         ),
         Candidate("ALS (implicit's defaults)", ALSByDefault),
         Candidate(

@@ -263,11 +263,9 @@ def _how(candidate: Candidate, fold: Fold, budget: Budget | None) -> str:
     if not (candidate.folds_in or fold.known):
         return "left out"
     by_itself = "chooses its parameters from the training data" if candidate.chooses else ""
-    if not candidate.space:
-        return by_itself or "nothing to tune"
-    if budget is None:
-        settings = (f"{name}={value}" for name, value in candidate.first_trial().items())
-        return by_itself or f"not tuned: {', '.join(settings)}"
+    if budget is None or not candidate.space:
+        settings = ", ".join(f"{name}={value}" for name, value in candidate.defaults().items())
+        return by_itself or (f"not tuned: {settings}" if settings else "nothing to tune")
     spend = f"{budget['trials']} trials" if budget["trials"] is not None else f"{budget['seconds']:g} s of trials"
     tuned = f"tuned: the best of {spend} on the {_validation(fold)}"
     return f"{tuned}; for each it {by_itself}" if by_itself else tuned
