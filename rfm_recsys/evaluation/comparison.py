@@ -265,7 +265,8 @@ def _how(candidate: Candidate, fold: Fold, budget: Budget | None) -> str:
     by_itself = "chooses its parameters from the training data" if candidate.chooses else ""
     if budget is None or not candidate.space:
         settings = ", ".join(f"{name}={value}" for name, value in candidate.defaults().items())
-        return by_itself or (f"not tuned: {settings}" if settings else "nothing to tune")
+        untuned = f"not tuned: {settings}" if settings else "not tuned" if candidate.space else "nothing to tune"
+        return by_itself or untuned
     spend = f"{budget['trials']} trials" if budget["trials"] is not None else f"{budget['seconds']:g} s of trials"
     tuned = f"tuned: the best of {spend} on the {_validation(fold)}"
     return f"{tuned}; for each it {by_itself}" if by_itself else tuned

@@ -240,7 +240,7 @@ class LinRFM(Fitted, Parameters):
         check_fit_memory(interactions.shape, interactions.nnz, parameters["factors"], parameters["dtype"].itemsize)
         with threads(parameters["num_threads"]):
             levels = user_levels(interactions)
-            weighed = weights(interactions, parameters["values"])
+            weighed = weights(interactions, parameters["values"], levels)
         kept = None
         if checkpoint is not None:
             parts = (part.tobytes() for part in (weighed.indptr, weighed.indices, weighed.data))
@@ -273,8 +273,9 @@ class LinRFM(Fitted, Parameters):
         return form_of(self.user_factors, self.item_factors)
 
     def _confidences(self, rows: csr_matrix, levels: Floats | None = None) -> csr_matrix:
+        """Return the signed confidences of rows of users, or of items whose users have these levels."""
         used = self._in_use()
-        return confidences(weights(rows, used["values"], levels), used["alpha"])
+        return confidences(weights(rows, used["values"], levels, levels is not None), used["alpha"])
 
     def _levels(self, n_users: int) -> Floats | None:
         """Return the levels of all users' values; None where they are not known, so that an item's own level counts."""

@@ -16,7 +16,7 @@ def user_levels(user_items: csr_matrix) -> Floats:
     return kernels.row_levels(indptr, values)
 
 
-def weights(user_items: csr_matrix, values: str, levels: Floats | None = None) -> csr_matrix:
+def weights(user_items: csr_matrix, values: str, levels: Floats | None = None, of_columns: bool = False) -> csr_matrix:
     """Return the signed weights of interactions, in their dtype: ``alpha`` times these are the confidences.
 
     ``"relative"``: a value v counts ``1/2 + r / (1 + r)`` with ``r = |v| / level`` and the level of its user, the mean
@@ -28,15 +28,16 @@ def weights(user_items: csr_matrix, values: str, levels: Floats | None = None) -
     user_items : csr_matrix, shape (users, items), in canonical form
     values : str
         One of `MEANINGS`.
-    levels : array, shape (columns,), optional
-        Where the rows are items and the columns users: the levels of the users.
+    levels : array, optional
+        What :func:`user_levels` returns, which is computed where it is not given.
+    of_columns : bool
+        Whether the rows are items, and the levels those of the columns.
     """
     if values == "confidence":
         return user_items
     indptr, indices, sizes = csr_arrays(user_items)
-    by_column = levels is not None
     levels = kernels.row_levels(indptr, sizes) if levels is None else levels
-    weight = kernels.relative_weights(indptr, indices, sizes, levels, by_column)
+    weight = kernels.relative_weights(indptr, indices, sizes, levels, of_columns)
     return csr_matrix((weight, indices, indptr), shape=user_items.shape)
 
 

@@ -49,7 +49,9 @@ def test_levels_of_columns_are_taken_where_the_rows_are_items() -> None:
     data = plays()
     data.data = np.abs(data.data)
     by_user = weights(data, "relative").T.toarray()
-    np.testing.assert_array_equal(weights(data.T.tocsr(), "relative", user_levels(data)).toarray(), by_user)
+    np.testing.assert_array_equal(
+        weights(data.T.tocsr(), "relative", user_levels(data), of_columns=True).toarray(), by_user
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
