@@ -496,6 +496,8 @@ PARAMETERS: dict[str, list[Any]] = {
     "iterations": [2, None, 1, 3, np.uint8(4)],
     "power": [0.35, None, 0, 0.5, 1, 4.0, np.float16(0.25)],
     "item_norm": [0.8, None, 0, -4, 4, 1],
+    "prior_norm": [0.8, None, 0, -4, 4, 1],
+    "oversampling": [0, None, 1, 40],
     "user_norm": [0.8, None, 0, -4, 4, 1],
     "dtype": [np.float32, np.float64, "float32", np.dtype("f8"), float],
     "calculate_training_loss": [False, True, np.bool_(True), 0],

@@ -153,24 +153,29 @@ def rounds(
 
     Round 1 starts from the X of K = I. Without ``factors``, the observed values are put back before each later AGOP.
     With them, every K keeps that many eigenvectors of its G, the exact ones, and a later round completes the columns
-    first, with the K of the users, whose G is ``W^(1/2) X D^2 X^T W^(1/2)``.
+    first, with the K of the users, whose G is ``W^(1/2) X D^2 X^T W^(1/2)``. With ``oversampling`` they keep more, and
+    of the last one's S, which has the eigenvectors of K, the leading ``factors`` are left.
     """
+    rank = None if factors is None else factors + settings.oversampling
     liked = confidence > 0
     per_user, per_item = liked.sum(axis=1), liked.sum(axis=0)
     w = (np.maximum(per_user, 1) / per_user[per_user > 0].mean()) ** -settings.user_norm
     inverse_root_w = np.where(per_user > 0, w**-0.5, 0)
     popularity = per_item / per_item[per_item > 0].mean()
     D = np.array([p ** (-settings.item_norm / 2) if p else 0 for p in popularity])
-    inverse_D = np.array([p ** (settings.item_norm / 2) if p else 0 for p in popularity])
+    prior = np.array([p ** (settings.prior_norm / 2) if p else 0 for p in popularity])
     K: Floats = np.eye(confidence.shape[1])
     X = np.array([complete(row, K, settings.penalty) for row in confidence])
     for number in range(n_rounds):
         if factors is not None and number > 0:
             G = np.diag(w**0.5) @ X @ np.diag(D**2) @ X.T @ np.diag(w**0.5)
-            K = reweighting(G, inverse_root_w, settings.power, factors)
+            K = reweighting(G, inverse_root_w, settings.power, rank)
             X = np.array([complete(column, K, settings.penalty) for column in confidence.T]).T
         G = np.diag(D) @ X.T @ np.diag(w) @ X @ np.diag(D)
-        K = reweighting(G, inverse_D, settings.power, factors)
+        K = reweighting(G, prior, settings.power, rank)
+        if settings.oversampling and factors is not None and number == n_rounds - 1:
+            values, V = np.linalg.eigh(K)
+            K = (V * np.where(np.arange(len(K)) < len(K) - factors, 0, values)) @ V.T
         X = np.array([complete(row, K, settings.penalty) for row in confidence])
         yield K, X
         if factors is None:

@@ -49,6 +49,8 @@ def fit(
     power: Annotated[float | None, _chosen("Power of the AGOP")] = None,
     item_norm: Annotated[float | None, _chosen("How far to even out the popularity of items, 0 to 1")] = None,
     user_norm: Annotated[float | None, _chosen("How far to even out the activity of users, 0 to 1")] = None,
+    prior_norm: Annotated[float | None, _chosen("How far the prior favours popular items")] = None,
+    oversampling: Annotated[int | None, _chosen("Columns that the rounds work with beyond the factors")] = None,
     values: Annotated[
         str,
         typer.Option(
@@ -75,7 +77,7 @@ def fit(
     check_target(model)
     recommender = LinRFM(
         None if factors == "full" else int(factors), regularization, alpha, iterations, power, item_norm, user_norm,
-        random_state=seed, values=values,
+        random_state=seed, values=values, prior_norm=prior_norm, oversampling=oversampling,
     )  # fmt: skip
     columns = {"user": user, "item": item, "value": value, "timestamp": timestamp}
     reading: dict[str, Any] = {**columns, "duplicates": duplicates}

@@ -31,6 +31,7 @@ LONG = 64  # a row that overflows the gather buffer is factorised if it has so m
 RESIDUAL = 8  # eps of the right-hand side: conjugate gradients to rounding
 CONDITION = 0.2  # of 1 / sqrt(eps): confidences further apart are for a factorisation in double precision
 MOST_ITERATIONS = 50  # of conjugate gradients: about the cost of a factorisation
+FACTORISED = 64  # entries of a row of the full form up to which a factorisation is as quick
 WEIGHT_STEPS = 512  # in which a relative weight is told from another
 PRODUCT_ROWS = 512  # rows of a dense product that one task owns
 TRANSPOSE_PARTS = 8  # of a transposition, as many entries in each
@@ -596,6 +597,55 @@ def _leave_one_out(
             status[user] = NOT_FINITE
 
 
+@jit(FAST)
+def _add_product(A: Floats, x: Floats, out: Floats) -> None:
+    """Add ``A x`` to ``out``; four rows at a time."""
+    zero = x.dtype.type(0)
+    fours = len(A) // 4 * 4
+    for j in range(0, fours, 4):
+        t0, t1, t2, t3 = zero, zero, zero, zero
+        for k in range(len(x)):
+            t0 += A[j, k] * x[k]
+            t1 += A[j + 1, k] * x[k]
+            t2 += A[j + 2, k] * x[k]
+            t3 += A[j + 3, k] * x[k]
+        out[j] += t0
+        out[j + 1] += t1
+        out[j + 2] += t2
+        out[j + 3] += t3
+    for j in range(fours, len(A)):
+        total = zero
+        for k in range(len(x)):
+            total += A[j, k] * x[k]
+        out[j] += total
+
+
+@jit()
+def _iterate_full(A: Floats, x: Floats, work: Floats) -> bool:
+    """Solve ``(I + A) x = rhs`` by conjugate gradients, to rounding; return whether the residual vanished.
+
+    The right-hand side is in ``x``, which is left alone where it does not.
+    """
+    r, p, q, y = work[0], work[1], work[2], work[3]
+    for k in range(len(x)):
+        r[k], p[k], y[k] = x[k], 0, 0
+    square = _dot(r, r)
+    eps = np.finfo(A.dtype).eps
+    if not square > np.finfo(A.dtype).tiny / eps**2:
+        return False
+    enough, ratio = square * A.dtype.type(RESIDUAL * eps) ** 2, A.dtype.type(0)
+    for _ in range(MOST_ITERATIONS):
+        _turn(ratio, r, p, q)
+        _add_product(A, p, q)
+        before, square = square, _advance(square / _dot(p, q), p, q, y, r)
+        if square <= enough:
+            for k in range(len(x)):
+                x[k] = y[k]
+            return True
+        ratio = square / before
+    return False
+
+
 def solve_rows_full(
     indptr: Ints, indices: Ints, weight: Floats, rhs: Floats, S: Floats, a: Floats, fitted: Floats
 ) -> Ints:
@@ -604,7 +654,8 @@ def solve_rows_full(
     Implicit feedback has the weights ``c - 1`` and the right-hand side ``c p``; plain matrix completion, which is
     ``(K_OO + lambda I) a = y``, has ``1 / lambda`` and ``y / lambda``, with K for S. Writes the coefficients ``a`` and
     the fitted values ``S_OO a`` at the observed entries, both of shape (nnz,), like ``weight`` and ``rhs``. Symmetric
-    where no weight is negative, by the same identity as the dual of :func:`solve_rows`. Returns LAPACK's status, or
+    where no weight is negative, by the same identity as the dual of :func:`solve_rows`; then rows of more than
+    ``FACTORISED`` entries are solved by conjugate gradients where these get there. Returns LAPACK's status, or
     ``NOT_FINITE``, shape (users,).
     """
     status = np.zeros(len(indptr) - 1, dtype=np.int64)
@@ -651,7 +702,7 @@ def _solve_rows_full(
     status: Ints,
 ) -> None:
     square, s_square = np.empty(longest * longest, dtype=S.dtype), np.empty(longest * longest, dtype=S.dtype)
-    vectors = np.empty((3, longest), dtype=S.dtype)
+    vectors = np.empty((7, longest), dtype=S.dtype)
     for user in range(first, last):
         start = indptr[user]
         n = indptr[user + 1] - start
@@ -668,17 +719,20 @@ def _solve_rows_full(
         for j in range(n):
             symmetric = symmetric and weight[start + j] >= 0
             y[j] = rhs[start + j]
+            row = S[np.uintp(indices[start + j])]
             for k in range(n):
-                S_OO[j, k] = S[indices[start + j], indices[start + k]]
+                S_OO[j, k] = row[np.uintp(indices[start + k])]
         if symmetric:
             for j in range(n):
                 root[j] = np.sqrt(weight[start + j])
             for j in range(n):
                 for k in range(n):
                     A[j, k] = root[j] * S_OO[j, k] * root[k]
-                A[j, j] += 1
                 z[j] = root[j] * _dot(S_OO[j], y)
-            status[user] = _solve_positive(A, z)
+            if n <= FACTORISED or not _iterate_full(A, z, vectors[3:, :n]):
+                for j in range(n):
+                    A[j, j] += 1
+                status[user] = _solve_positive(A, z)
             for j in range(n):
                 z[j] = y[j] - root[j] * z[j]
         else:
@@ -893,6 +947,32 @@ def sparse_product(indptr: Ints, indices: Ints, values: Floats, Q: Floats, out: 
 def _sparse_product(first: int, last: int, indptr: Ints, indices: Ints, values: Floats, Q: Floats, out: Floats) -> None:
     for row in range(first, last):
         _add_rows(indices[indptr[row] : indptr[row + 1]], values[indptr[row] : indptr[row + 1]], Q, out[row])
+
+
+def sparse_gram(indptr: Ints, indices: Ints, values: Floats, by_column: tuple[Ints, Ints, Floats], out: Floats) -> None:
+    """Write ``X^T X`` of a sparse X, given by row and by column, into ``out``, shape (columns, columns)."""
+    out[:] = 0
+    run_rows(_sparse_gram, *by_column, indptr, indices, values, out)
+
+
+@kernel()
+def _sparse_gram(
+    first: int,
+    last: int,
+    column_indptr: Ints,
+    rows: Ints,
+    column_values: Floats,
+    indptr: Ints,
+    indices: Ints,
+    values: Floats,
+    out: Floats,
+) -> None:
+    for column in range(first, last):
+        sums = out[column]
+        for entry in range(column_indptr[column], column_indptr[column + 1]):
+            row, value = rows[entry], column_values[entry]
+            for j in range(indptr[row], indptr[row + 1]):
+                sums[np.uintp(indices[j])] += value * values[j]
 
 
 def sampled_product(indptr: Ints, indices: Ints, A: Floats, B: Floats, out: Floats) -> None:

@@ -28,11 +28,11 @@ from rfm_recsys.errors import (
     ParameterTypeError,
     RfmRecsysError,
 )
-from rfm_recsys.recommender.blocks import CHOSEN, Settings
+from rfm_recsys.recommender.blocks import CHOSEN, WAYS, Settings
 from rfm_recsys.recommender.checkpoint import Checkpoint, fingerprint
 from rfm_recsys.recommender.model import LinRFM, choose_parameters, take
 from rfm_recsys.recommender.rounds import Callback, run_rounds
-from rfm_recsys.recommender.tuning import ENTRIES
+from rfm_recsys.recommender.tuning import ENTRIES, settled
 from rfm_recsys.recommender.values import confidences, weights
 from rfm_recsys.tables import TableModel, plain_ids
 
@@ -158,7 +158,13 @@ def fit(
 
 
 def _all_given(parameters: dict[str, Any]) -> bool:
-    return all(parameters[name] is not None for name in CHOSEN)
+    return len(settled({name: parameters[name] for name in CHOSEN})) == len(CHOSEN)
+
+
+def _rank(model: LinRFM) -> int:
+    """Return the most columns that a fit may work with."""
+    settings = settled({name: getattr(model, name) for name in CHOSEN})
+    return int(model.factors or 0) + int(settings.get("oversampling", max(wider for _, wider in WAYS)))
 
 
 def _sample(passes: Passes, weighed: list[Future]) -> list[csr_matrix]:
@@ -201,7 +207,7 @@ def _laid_table(
     if entries == 0:
         raise DataError("the table has no rows; pass at least one interaction")
     row_bytes = summary.user_bytes / entries + 4 + 8 * len(table.roles.keys() & {"value", "timestamp"})
-    sizes = Sizes(summary.n_users, len(item_ids), entries, int(model.factors or 0), dtype.itemsize, row_bytes)
+    sizes = Sizes(summary.n_users, len(item_ids), entries, _rank(model), dtype.itemsize, row_bytes)
     block_of = deal_out(summary.buckets, sizes, number_of_blocks(sizes, blocks))
     n_blocks = int(block_of.max()) + 1
     check_worker_memory(client, sizes, n_blocks)
@@ -227,7 +233,7 @@ def _laid_matrices(passes: Passes, matrices: Any, model: LinRFM) -> tuple[None, 
     here = [part for part in given if issparse(part)]
     if here:
         users, entries = sum(part.shape[0] for part in here), sum(part.nnz for part in here)
-        sizes = Sizes(users, here[0].shape[1], entries, int(model.factors or 0), dtype.itemsize)
+        sizes = Sizes(users, here[0].shape[1], entries, _rank(model), dtype.itemsize)
         check_worker_memory(passes.client, sizes, len(here))
     futures = [
         passes.sent("interactions", part)

@@ -1,7 +1,7 @@
 """The average gradient outer product (AGOP) of the completed matrix, its power, and the factor F of S.
 
-Notation as in ``docs/algorithm.md``: ``G = D X^T W X D = V diag(e) V^T`` is the weighted AGOP, ``K = D^-1 G^(2 power)
-D^-1`` the reweighting of the items, ``S = (I + lambda K^-1)^-1`` what the users' solves need of it. D is diagonal.
+Notation as in ``docs/algorithm.md``: ``G = D X^T W X D = V diag(e) V^T`` is the weighted AGOP, ``K = B G^(2 power) B``
+the reweighting of the items, ``S = (I + lambda K^-1)^-1`` what the users' solves need of it. D and B are diagonal.
 """
 
 from typing import Any
@@ -12,32 +12,44 @@ import scipy.linalg
 from rfm_recsys.core.arrays import Floats
 from rfm_recsys.core.linalg import decomposed, eigh, gram, multiply, out_of_range
 
+WELL_CONDITIONED = 2**12  # bound of the largest eigenvalue of K over the penalty, for single precision
+
 
 def low_rank_factor(
-    values: Floats, Z: Floats, T: Floats, inverse_scale: Floats, power: float, penalty: float, n_factors: int
-) -> tuple[Floats, Floats]:
-    """Return F with ``S = F F^T`` for the low-rank form, and ``F^T D^2 F``.
+    values: Floats, Z: Floats, T: Floats, prior_scale: Floats, power: float, penalty: float, n_factors: int
+) -> Floats:
+    """Return F with ``S = F F^T`` for the low-rank form.
 
-    ``F = D^-1 V L`` with ``L L^T = (penalty E^-1 + V^T D^-2 V)^-1``, where E holds the eigenvalues to the power
+    ``F = B V L`` with ``L L^T = (penalty E^-1 + V^T B^2 V)^-1``, where E holds the eigenvalues to the power
     ``2 power``, rescaled to sum to the number of items.
 
     Parameters
     ----------
     values, Z, T : arrays, shape (r,), (items, b) and (b, r)
         Eigenpairs of G, of which the first ``n_factors`` are taken; the vectors are ``Z T``, and Z is overwritten.
-    inverse_scale : array, shape (items,)
-        The diagonal of ``D^-1``; zero for an item that nobody has, which then does not count as an item.
+    prior_scale : array, shape (items,)
+        The diagonal of B; zero for an item that nobody has, which then does not count as an item.
     power, penalty : float
         lin-RFM's power, and the weight ``lambda`` of the prior.
     n_factors : int
         Columns of the result; those beyond r are zero.
     """
     values, T = values[:n_factors], T[:, :n_factors]
-    Z *= inverse_scale[:, None]
-    L = _prior_factor(
-        values, T.T @ gram(Z, Z).astype(np.float64) @ T, int(np.count_nonzero(inverse_scale)), power, penalty
-    )
-    return multiply(Z, _widened(T @ L, n_factors)), _scaled_gram(L, n_factors, Z.dtype)
+    Z *= prior_scale[:, None]
+    basis_gram = T.T @ gram(Z, Z).astype(np.float64) @ T
+    L = _prior_factor(values, basis_gram, int(np.count_nonzero(prior_scale)), power, penalty)
+    return multiply(Z, _widened(T @ L, n_factors))
+
+
+def leading_directions(F: Floats, n_factors: int) -> Floats:
+    """Return the G of so many columns for which ``G G^T`` is nearest to ``S = F F^T``; F where it has no more.
+
+    ``G = F P``, P being the leading eigenvectors of ``F^T F``, so that the columns of G are along those of S.
+    """
+    if F.shape[1] <= n_factors:
+        return F
+    _, P = eigh(gram(F, F).astype(np.float64))
+    return multiply(F, P[:, ::-1][:, :n_factors])
 
 
 def feature_map(
@@ -89,7 +101,7 @@ def _root(matrix: Floats, tolerance: float) -> Floats:
 
 
 def _prior_factor(values: Floats, basis_gram: Floats, n_active: int, power: float, penalty: float) -> Floats:
-    """Return the L of :func:`low_rank_factor`, for ``basis_gram = V^T D^-2 V``; float64, shape (r, r)."""
+    """Return the L of :func:`low_rank_factor`, for ``basis_gram = V^T B^2 V``; float64, shape (r, r)."""
     E = (values / values.max()) ** (2 * power)
     root = np.sqrt(E * (n_active / E.sum()))
     # L = E^(1/2) (penalty I + E^(1/2) basis_gram E^(1/2))^(-1/2): no division, so eigenvalues may underflow
@@ -99,30 +111,36 @@ def _prior_factor(values: Floats, basis_gram: Floats, n_active: int, power: floa
     return np.asarray(root[:, None] * scipy.linalg.solve_triangular(cholesky, np.eye(len(M)), lower=True).T)
 
 
-def reweighting(G: Floats, inverse_scale: Floats, power: float) -> Floats:
-    """Return ``K = D^-1 G^(2 power) D^-1``, shape (items, items), float64, for the full form.
+def reweighting(G: Floats, prior_scale: Floats, power: float) -> Floats:
+    """Return ``K = B G^(2 power) B``, shape (items, items), for the full form, in the dtype of G.
 
     Scaled like E in :func:`low_rank_factor`, whose parameters these are. Powers 1/2 and 1 need products only; the
     others take an eigendecomposition of G.
     """
-    K: Floats = G.astype(np.float64)
+    K: Floats = G / G.diagonal().max()
     if power == 1:
         K = multiply(K, K)
     elif power != 0.5:
         values, V = eigh(K)
         keep = values > values[-1] * np.finfo(G.dtype).eps
-        half = V[:, keep] * (values[keep] / values[-1]) ** power
+        half = V[:, keep] * (values[keep] / values[-1]) ** G.dtype.type(power)
         K = multiply(half, half.T)
-    K *= inverse_scale[:, None] * (np.count_nonzero(inverse_scale) / np.trace(K))
-    K *= inverse_scale
+    K *= prior_scale[:, None] * G.dtype.type(np.count_nonzero(prior_scale) / np.trace(K, dtype=np.float64))
+    K *= prior_scale
     return K
 
 
 def smoother(K: Floats, penalty: float) -> Floats:
-    """Return ``S = (I + penalty K^-1)^-1 = K (K + penalty I)^-1``, shape (items, items); overwrites K."""
+    """Return ``S = (I + penalty K^-1)^-1 = K (K + penalty I)^-1``, shape (items, items), in the dtype of K.
+
+    In single precision where K is, and its condition allows it (``WELL_CONDITIONED``).
+    """
+    dtype = K.dtype
+    if np.trace(K, dtype=np.float64) > WELL_CONDITIONED * penalty:
+        K = K.astype(np.float64)
     shifted = K.copy()
     shifted.flat[:: len(K) + 1] += penalty
     # K (K + penalty I)^-1 rather than I - penalty (K + penalty I)^-1, so that small entries keep their digits
     cholesky = decomposed(scipy.linalg.cho_factor, shifted, lower=True, overwrite_a=True)
-    S = scipy.linalg.cho_solve(cholesky, K, overwrite_b=True)
-    return np.asarray((S + S.T) / 2)
+    S = scipy.linalg.cho_solve(cholesky, K)
+    return np.asarray((S + S.T) / 2, dtype=dtype)

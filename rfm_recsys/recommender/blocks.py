@@ -13,8 +13,8 @@ from rfm_recsys.core.linalg import gram, multiply, weighted_gram
 from rfm_recsys.errors import DataError
 
 # what a fit chooses where it is left out, and the rounds that it chooses by
-CHOSEN = ("regularization", "alpha", "iterations", "power", "item_norm", "user_norm")
-ROUNDS = (1, 2)
+CHOSEN = ("regularization", "alpha", "iterations", "oversampling", "power", "item_norm", "prior_norm", "user_norm")
+WAYS = ((2, 0), (1, 256), (2, 256))  # rounds and oversampling that a fit chooses between
 LEAST_REGULARIZATION = 1e-6  # what 0 stands for: the prior of an item without weight needs some
 FULL_BLOCK = 1024  # users whose completed rows the full form holds at a time
 
@@ -28,8 +28,10 @@ class Settings:
     power: float
     item_norm: float
     user_norm: float
+    prior_norm: float
     factors: int | None = None
     iterations: int = 1
+    oversampling: int = 0
     calculate_training_loss: bool = False
     num_threads: int = 0
     random_state: Any = None
@@ -43,6 +45,11 @@ class Settings:
     def penalty(self) -> float:
         """The weight ``lambda`` of the prior: ``regularization`` counts observed interactions of value 1."""
         return max(self.regularization, LEAST_REGULARIZATION) * self.alpha
+
+    @property
+    def rank(self) -> int:
+        """The columns that rounds of the low-rank form work with, of which the last keeps ``factors``."""
+        return (self.factors or 0) + self.oversampling
 
 
 class Users(Protocol):
@@ -231,13 +238,17 @@ class FullUserBlock(_Block):
     def gram(self, scale: Floats) -> Floats:
         """Return ``D X^T W X D``, shape (items, items), for the diagonal ``scale`` of D."""
         G = np.zeros((self.n_items, self.n_items), dtype=self.dtype)
+        if self.S is None:
+            values = self.E * np.repeat(self.root_weight, np.diff(self.indptr)) * scale[self.indices]
+            by_item = kernels.transpose(self.indptr, self.indices, values, self.n_items)
+            kernels.sparse_gram(self.indptr, self.indices, values, by_item, G)
+            return G
         part = np.empty_like(G)
         for first in range(0, self.n_users, FULL_BLOCK):
             users = slice(first, min(first + FULL_BLOCK, self.n_users))
             indptr = self.indptr[users.start : users.stop + 1]
             X = np.zeros((len(indptr) - 1, self.n_items), dtype=self.dtype)
-            if self.S is not None:
-                kernels.sparse_product(indptr, self.indices, self.A, self.S, X)
+            kernels.sparse_product(indptr, self.indices, self.A, self.S, X)
             X[row_of_entry(indptr), self.indices[indptr[0] : indptr[-1]]] += self.E[indptr[0] : indptr[-1]]
             X *= self.root_weight[users, None]
             X *= scale

@@ -9,7 +9,7 @@ from typing import Any
 
 from rfm_recsys.core import modelfile
 from rfm_recsys.errors import ModelFileError, parameter_warning
-from rfm_recsys.recommender.blocks import CHOSEN, ROUNDS, Users
+from rfm_recsys.recommender.blocks import CHOSEN, WAYS, Settings, Users
 
 # parameters that a round's bits do not depend on; iterations only where others are chosen, see fingerprint()
 NO_EFFECT = ("iterations", "calculate_training_loss", "num_threads", "use_native", "use_cg", "use_gpu")
@@ -28,7 +28,9 @@ def fingerprint(parameters: dict[str, Any], shape: tuple[int, int], parts: Itera
     """
     effective = {name: repr(value) for name, value in parameters.items() if name not in NO_EFFECT}
     if None in (parameters[name] for name in CHOSEN):
-        effective["iterations"] = repr(parameters["iterations"] and min(parameters["iterations"], max(ROUNDS)))
+        effective["iterations"] = repr(parameters["iterations"] and min(parameters["iterations"], max(WAYS)[0]))
+    if parameters["oversampling"]:  # the last round is another than it would be with one more
+        effective["iterations"] = repr(parameters["iterations"])
     digest = hashlib.sha256(json.dumps([effective, shape], sort_keys=True).encode())
     for part in parts:
         digest.update(part)
@@ -74,15 +76,15 @@ class Checkpoint:
     def _header(self, done: int) -> dict[str, Any]:
         return {"fingerprint": self.fingerprint, "search": self.search, "done": done}
 
-    def resume(self, users: Users, factors: int, iterations: int) -> int:
+    def resume(self, users: Users, settings: Settings) -> int:
         """Give ``users`` the round that is kept, and return the number of rounds done; 0 where none is of use."""
         done, arrays, self.arrays = self.done, self.arrays, {}
-        if done > iterations:
+        if done > settings.iterations:
             self._warn()
             return 0
         if done == 0:
             return 0
-        shapes = users.state_shapes(factors)
+        shapes = users.state_shapes(settings.rank if done < settings.iterations else settings.factors or 0)
         if {name: (part.shape, part.dtype) for name, part in arrays.items()} != {
             name: (shape, users.dtype) for name, shape in shapes.items()
         }:

@@ -53,7 +53,7 @@ from rfm_recsys.recommender.ranking import (
     unit_rows,
 )
 from rfm_recsys.recommender.rounds import Callback, block_of_users, check_fit_memory, run_rounds
-from rfm_recsys.recommender.tuning import FALLBACK, TRIALS, Row, choose
+from rfm_recsys.recommender.tuning import FALLBACK, TRIALS, Row, choose, settled
 from rfm_recsys.recommender.values import MEANINGS, confidences, user_levels, weights
 
 MAX_WEIGHT = 1e12  # of alpha and regularization; their product has to leave room for digits
@@ -70,6 +70,8 @@ class Fitted:
     power_: float
     item_norm_: float
     user_norm_: float
+    prior_norm_: float
+    oversampling_: int
     search_: list[Row]
     user_levels_: Floats
 
@@ -109,6 +111,12 @@ class LinRFM(Fitted, Parameters):
         Seed of the randomised eigenvectors; None is seed 0. What is chosen does not depend on it.
     use_native, use_cg, use_gpu : bool
         Taken because ALS takes them, and without effect: there is one solver, on the CPU.
+    prior_norm : float or None
+        How far the prior favours popular items: with 1 as far as they lead, with 0 not at all. Left out where
+        ``item_norm`` is given, it is the same.
+    oversampling : int, at least 0, or None
+        Columns that the rounds work with beyond ``factors``; of them the last round keeps the leading directions.
+        Left out where ``iterations`` are given, 0.
     values : {"relative", "confidence"}
         What the size of a value says. ``"relative"``: it is compared with the mean size of the user's values, in any
         unit; a value r times that mean weighs ``1/2 + r / (1 + r)``, which is 1 for the usual one and at most 3/2.
@@ -120,7 +128,7 @@ class LinRFM(Fitted, Parameters):
     ----------
     user_factors : array, shape (users, factors), or csr_matrix, shape (users, items), in the full form
     item_factors : array, shape (items, factors), or (items, items) in the full form
-    regularization_, alpha_, iterations_, power_, item_norm_, user_norm_
+    regularization_, alpha_, iterations_, oversampling_, power_, item_norm_, prior_norm_, user_norm_
         What the fit used: what was given, or chosen.
     chosen_ : dict
         These by name: ``LinRFM(**model.chosen_)`` fits again without choosing.
@@ -130,11 +138,11 @@ class LinRFM(Fitted, Parameters):
 
     Notes
     -----
-    To choose, ``fit`` hides a fifth of the interactions of up to 2,000 users, of a sample of 262,144 interactions where
-    there are more, and takes the setting that ranks them best; see ``docs/algorithm.md``. Data with fewer than 20 users
-    or 50 interactions to hide are fitted with ``regularization=4, alpha=7, iterations=2, power=0.35, item_norm=0.8,
-    user_norm=0.8``, and the full form with ``regularization=0.7, alpha=7.4, iterations=1, power=0.35, item_norm=-1,
-    user_norm=0.5``.
+    To choose, ``fit`` hides a fifth of the interactions, of up to 6,000 users, of a sample of 262,144 interactions
+    where there are more, and takes the setting that ranks them best; see ``docs/algorithm.md``. Data with fewer than
+    20 users or 50 interactions to hide are fitted with ``regularization=4, alpha=7, iterations=2, power=0.35,
+    item_norm=0.8, user_norm=0.8``, and the full form with ``regularization=3, alpha=3, iterations=1, power=0.5,
+    item_norm=0.35, prior_norm=0, user_norm=0.5``: products and one factorisation, no eigenvectors.
 
     References
     ----------
@@ -168,6 +176,8 @@ class LinRFM(Fitted, Parameters):
     use_gpu: bool = parameter(False, check_flag)
     values: str = parameter("relative", check_choice, choices=MEANINGS)
     trials: int = parameter(TRIALS, check_integer, least=1)
+    prior_norm: float | None = parameter(None, check_number, least=-4, most=4, optional=True)
+    oversampling: int | None = parameter(None, check_integer, least=0, optional=True)
 
     def __post_init__(self) -> None:
         self.user_factors: Any = None
@@ -602,8 +612,9 @@ def choose_parameters(
     settings = {name: parameters[name] for name in CHOSEN}
     if kept is not None and kept.search is not None:
         chosen, table = kept.search
-        return chosen | {name: value for name, value in settings.items() if value is not None}, table
-    left_out = [name for name, value in settings.items() if value is None]
+        return chosen | settled(settings), table
+    fixed = settled(settings)
+    left_out = [name for name in CHOSEN if name not in fixed]
     total = parameters["trials"] if left_out else 0
     with (
         threads(parameters["num_threads"]),
@@ -650,7 +661,7 @@ def model_of(kind: type[Model], parameters: dict[str, Any], arrays: dict[str, ND
     fitted = parameters.pop("fitted", None)
     model = from_json(kind, parameters)
     if fitted is not None:
-        chosen = LinRFM(**{name: fitted["chosen"][name] for name in CHOSEN}).get_params()
+        chosen = LinRFM(**settled(fitted["chosen"])).get_params()
         vars(model).update({f"{name}_": chosen[name] for name in CHOSEN}, search_=list(fitted["search"]))
     if "user_levels" in arrays:
         vars(model).update(user_levels_=np.asarray(arrays.pop("user_levels"), dtype=np.float64))

@@ -21,7 +21,7 @@ from rfm_recsys.core.memory import check_memory
 from rfm_recsys.core.progress import progress
 from rfm_recsys.core.runtime import threads, threads_in_use
 from rfm_recsys.errors import DataError
-from rfm_recsys.recommender.agop import feature_map, low_rank_factor, reweighting, smoother
+from rfm_recsys.recommender.agop import feature_map, leading_directions, low_rank_factor, reweighting, smoother
 from rfm_recsys.recommender.blocks import FullUserBlock, LowRankUsers, Settings, UserBlock, Users
 from rfm_recsys.recommender.checkpoint import Checkpoint
 from rfm_recsys.recommender.values import confidences
@@ -50,8 +50,9 @@ def block_of_users(weights: csr_matrix, settings: Settings) -> UserBlock | FullU
     settings : Settings
     """
     confidence = confidences(weights, settings.alpha)
-    check_fit_memory(confidence.shape, confidence.nnz, settings.factors, confidence.dtype.itemsize)
-    if settings.factors is None:
+    rank = None if settings.factors is None else settings.rank
+    check_fit_memory(confidence.shape, confidence.nnz, rank, confidence.dtype.itemsize)
+    if rank is None:
         return FullUserBlock(confidence)
     with threads(settings.num_threads):
         return UserBlock(confidence)
@@ -90,8 +91,8 @@ def run_rounds(
         As in :meth:`rfm_recsys.LinRFM.fit`.
     """
     generator = check_generator(settings.random_state)
-    factors, iterations = settings.factors or 0, settings.iterations
-    done = 0 if checkpoint is None else checkpoint.resume(users, factors, iterations)
+    iterations = settings.iterations
+    done = 0 if checkpoint is None else checkpoint.resume(users, settings)
     with (
         threads(settings.num_threads),
         progress(show_progress, total=iterations, initial=done, desc="LinRFM", unit="round") as bar,
@@ -100,7 +101,7 @@ def run_rounds(
         rounds = (
             full_rounds(users, settings, todo)
             if isinstance(users, FullUserBlock)
-            else low_rank_rounds(users, settings, factors, todo, generator)
+            else low_rank_rounds(users, settings, todo, generator)
         )
         begun = time.perf_counter()
         for iteration, _ in enumerate(rounds, done):
@@ -121,39 +122,48 @@ def run_rounds(
 
 
 def low_rank_rounds(
-    users: LowRankUsers, settings: Settings, factors: int, rounds: range, generator: np.random.Generator
+    users: LowRankUsers, settings: Settings, rounds: range, generator: np.random.Generator
 ) -> Iterator[None]:
     """Run rounds of lin-RFM in its low-rank form; yield after each, which leaves its F and U in ``users``.
 
     ``rounds`` counts from 0, and from more where ``users`` has the F, U and items_gram of the rounds before already.
+    All rounds work with ``settings.rank`` columns, and the last keeps the leading ``factors`` directions of S.
     """
-    scale, inverse_scale = norms(users, settings)
+    scale, prior_scale = norms(users, settings)
     n_users, n_items = users.activity()[0], int(np.count_nonzero(users.item_counts))
+
+    def solve(F: Floats, done: int) -> None:
+        if done == rounds.stop:
+            F = leading_directions(F, settings.factors or 0)
+        users.items_gram = weighted_gram(F, scale)
+        users.solve(F)
+
     if rounds.start == 0:
         # the first X is closed form: its AGOP needs no solve
-        pairs = eigenpairs(users, settings, factors, generator, scale)
-        F, users.items_gram = low_rank_factor(*pairs, inverse_scale, settings.power, settings.penalty, factors)
+        pairs = eigenpairs(users, settings, generator, scale)
+        F = low_rank_factor(*pairs, prior_scale, settings.power, settings.penalty, settings.rank)
         del pairs
-        users.solve(F)
+        solve(F, 1)
         del F
         yield
-    for _ in range(max(rounds.start, 1), rounds.stop):
+    for done in range(max(rounds.start, 1), rounds.stop):
         # the items: the AGOP of the users' side makes their features, on which every item is a ridge regression
         T, users_gram = feature_map(*users.grams(), users.items_gram, n_users, settings.power, settings.penalty)
         V = users.solve_items(T)
         # the users: the AGOP of the items' side makes F, on which every user is one
-        V_grams = gram(V, V), weighted_gram(V, scale)
-        T, users.items_gram = feature_map(*V_grams, users_gram, n_items, settings.power, settings.penalty)
+        metric = weighted_gram(V, scale)
+        V *= (scale * prior_scale)[:, None]
+        T, _ = feature_map(gram(V, V), metric, users_gram, n_items, settings.power, settings.penalty)
         V = multiply(V, T)
-        users.solve(V)
+        solve(V, done + 1)
         yield
 
 
 def eigenpairs(
-    users: LowRankUsers, settings: Settings, factors: int, generator: np.random.Generator, scale: Floats
+    users: LowRankUsers, settings: Settings, generator: np.random.Generator, scale: Floats
 ) -> tuple[Floats, Floats, Floats]:
     """Return the leading eigenpairs of the AGOP of round 1, whose X is closed form; see :func:`top_eigenpairs`."""
-    width = block_width(factors, (users.n_users, users.n_items))
+    width = block_width(settings.rank, (users.n_users, users.n_items))
     product = partial(users.agop_product, settings, scale)
     return top_eigenpairs(product, _random_block(generator, (users.n_items, width), users.dtype), PASSES)
 
@@ -170,17 +180,17 @@ def full_rounds(users: FullUserBlock, settings: Settings, rounds: range) -> Iter
 
     ``rounds`` counts from 0, and from more where ``users`` has the S and A of the rounds before already.
     """
-    scale, inverse_scale = norms(users, settings)
+    scale, prior_scale = norms(users, settings)
     if rounds.start == 0:
         users.start(settings)
     for _ in rounds:
-        S = smoother(reweighting(users.gram(scale), inverse_scale, settings.power), settings.penalty)
-        users.solve(S.astype(users.dtype))
+        S = smoother(reweighting(users.gram(scale), prior_scale, settings.power), settings.penalty)
+        users.solve(S)
         yield
 
 
 def norms(users: Users, settings: Settings) -> tuple[Floats, Floats]:
-    """Weigh the users; return the diagonals of D and of its inverse, both zero for an item that nobody has."""
+    """Weigh the users; return the diagonals of D and B, both zero for an item that nobody has."""
     n_active, n_liked = users.activity()
     if n_active == 0:
         raise DataError(
@@ -189,10 +199,10 @@ def norms(users: Users, settings: Settings) -> tuple[Floats, Floats]:
     users.weigh(settings, n_liked / n_active)
     known = users.item_counts > 0
     popularity = users.item_counts[known] / users.item_counts[known].mean()
-    scale, inverse_scale = np.zeros((2, users.n_items), dtype=users.dtype)
+    scale, prior_scale = np.zeros((2, users.n_items), dtype=users.dtype)
     scale[known] = popularity ** (-settings.item_norm / 2)
-    inverse_scale[known] = popularity ** (settings.item_norm / 2)
-    return scale, inverse_scale
+    prior_scale[known] = popularity ** (settings.prior_norm / 2)
+    return scale, prior_scale
 
 
 def block_width(factors: int, shape: tuple[int, int]) -> int:

@@ -8,7 +8,8 @@ more is asked for than there are steps, it draws at random.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from rfm_recsys.core.arrays import Floats, csr_arrays, row_of_entry
+from rfm_recsys.core.linalg import weighted_gram
 from rfm_recsys.errors import DataError
-from rfm_recsys.recommender.agop import low_rank_factor
-from rfm_recsys.recommender.blocks import CHOSEN, ROUNDS, Settings, UserBlock, solve_users
+from rfm_recsys.recommender.agop import leading_directions, low_rank_factor
+from rfm_recsys.recommender.blocks import CHOSEN, WAYS, Settings, UserBlock, solve_users
 from rfm_recsys.recommender.ranking import top_dense
 from rfm_recsys.recommender.rounds import eigenpairs, low_rank_rounds, norms
 from rfm_recsys.recommender.values import confidences
@@ -27,45 +29,63 @@ log = logging.getLogger(__name__)
 
 # For data too small to choose on, and for the full form, whose fits are too long for it.
 FALLBACK: dict[str, Any] = {
-    "regularization": 4.0, "alpha": 7.0, "iterations": 2, "power": 0.35, "item_norm": 0.8, "user_norm": 0.8,
+    "regularization": 4.0, "alpha": 7.0, "iterations": 2, "oversampling": 0, "power": 0.35,
+    "item_norm": 0.8, "prior_norm": 0.8, "user_norm": 0.8,
 }  # fmt: skip
-FULL_FORM = FALLBACK | {"regularization": 0.7, "alpha": 7.4, "iterations": 1, "item_norm": -1.0, "user_norm": 0.5}
-ORDER = ("regularization", "alpha", "power", "item_norm", "user_norm")
-# in that order; those of the same norms side by side, which share their eigenpairs
+FULL_FORM = FALLBACK | {
+    "regularization": 3.0, "alpha": 3.0, "iterations": 1, "power": 0.5, "item_norm": 0.35, "prior_norm": 0.0,
+    "user_norm": 0.5,
+}  # fmt: skip
+ORDER = ("regularization", "alpha", "power", "item_norm", "prior_norm", "user_norm")
+# in that order, and rounds and oversampling; those of the same norms side by side, which share their eigenpairs
 STARTS = (
-    (4.0, 7.0, 0.35, 0.8, 0.8),  # of equals the first
-    (28.0, 2.25, 0.25, 0.0, 0.7),
-    (45.0, 5.4, 0.26, 0.0, 0.7),
-    (25.0, 30.0, 0.25, 0.5, 0.6),
-    (7.0, 2.0, 0.43, -0.5, 0.5),
-    (22.0, 1.1, 0.35, 1.0, 0.5),
-    (2.0, 35.0, 0.3, 1.0, 1.0),
+    ((4.0, 7.0, 0.35, 0.75, 0.75, 0.6), (2, 0)),  # of equals the first
+    ((14.0, 3.0, 0.4, 0.75, 0.1, 0.6), (1, 256)),
+    ((13.0, 3.0, 0.27, 0.75, 0.05, 0.6), (1, 256)),
+    ((16.0, 2.0, 0.6, 0.75, 0.0, 0.6), (1, 256)),
+    ((10.0, 4.0, 0.37, 0.25, 0.1, 0.7), (2, 0)),
+    ((30.0, 3.0, 0.35, 0.25, -0.5, 0.7), (1, 256)),
+    ((30.0, 3.0, 0.35, 0.25, -0.5, 0.7), (2, 0)),
+    ((7.0, 200.0, 0.55, 0.25, -0.3, 0.7), (1, 256)),
+    ((13.0, 80.0, 0.25, 0.0, 0.0, 0.4), (2, 256)),
+    ((1.5, 25.0, 0.25, 1.1, 1.0, 1.0), (2, 0)),
 )
-STEPS: dict[str, float] = {"regularization": 2.0, "alpha": 2.0, "power": 0.07}  # the first two are factors
+STEPS: dict[str, float] = {"regularization": 2.0, "alpha": 2.0, "power": 0.07, "prior_norm": 0.2}
+RATIOS = ("regularization", "alpha")  # of which a step is a factor
 MOVES = (
+    {"prior_norm": -1}, {"prior_norm": 1},
     {"regularization": 1}, {"regularization": -1}, {"alpha": 1}, {"alpha": -1}, {"power": 1}, {"power": -1},
     {"regularization": 1, "alpha": -1}, {"regularization": -1, "alpha": 1},
 )  # fmt: skip
 BOUNDS = {
-    "regularization": (0.3, 100.0), "alpha": (0.7, 150.0), "power": (0.1, 0.6),
-    "item_norm": (-0.5, 1.2), "user_norm": (0.0, 1.0),
+    "regularization": (0.3, 100.0), "alpha": (0.7, 600.0), "power": (0.1, 0.6),
+    "item_norm": (-0.5, 1.2), "prior_norm": (-1.0, 1.2), "user_norm": (0.0, 1.0),
 }  # fmt: skip
 CAUTION = (
     2.0  # standard errors that a step has to gain where the users are a sample: a whole differs from it in other ways
 )
-FEWER_ROUNDS = 0.01  # share by which one round has to be better than two, which are as a rule
 SAME_NORMS = 8  # settings drawn at random with the same norms
-TRIALS = 20  # settings, the starts included
+TRIALS = 32  # settings, the starts included
 
 ENTRIES = 2**18  # interactions to choose on, those of users drawn at random
-USERS, WORK = 2000, 2**32  # users with hidden interactions, and the products that it takes to rank for them
+USERS, WORK = 6000, 2**32  # users with hidden interactions, and the products that it takes to rank for them
 LEAST_USERS, LEAST_HIDDEN = 20, 50  # with fewer, nothing is chosen
-HIDDEN, MOST_HIDDEN = 0.2, 0.5  # of all interactions, and of a user's
+HIDDEN, MOST_HIDDEN = 0.2, 0.3  # of all interactions, and of a user's
 FACTORS, LEAST_FACTORS = 256, 64  # to choose with: fewer where it is on a part of the interactions
 NDCG, RECALL = 10, 20
 TOLERANCE = 1e-2  # of the solves: order is all that counts
 
 Row = dict[str, Any]  # a setting by name, and how it did
+
+
+def settled(given: Mapping[str, float | None]) -> Row:
+    """Return what of `CHOSEN` is given, and what goes with it (`FOLLOWS`)."""
+    fixed = {name: value for name, value in given.items() if value is not None}
+    if "item_norm" in fixed:
+        fixed.setdefault("prior_norm", fixed["item_norm"])
+    if "iterations" in fixed:
+        fixed.setdefault("oversampling", 0)
+    return fixed
 
 
 def choose(
@@ -98,7 +118,7 @@ def choose(
         For every setting: its values, ``ndcg@10`` and ``recall@20`` of what was hidden, and ``score``, the root of
         their product. Empty where there was nothing to choose, or the data are too small for it.
     """
-    fixed = {name: value for name, value in given.items() if value is not None}
+    fixed = settled(given)
     if len(fixed) == len(CHOSEN):
         return dict(fixed), []
     assert weights is not None
@@ -137,23 +157,23 @@ class Search:
         self.table: list[Row] = []
         self.tried: set[tuple[float, ...]] = set()
         self.failure: DataError | None = None
+        users.oversampling = max(self._given(way)[1] for way in WAYS)
 
     def start(self) -> None:
-        """Take the best of the starts; raises DataError where none can be fitted."""
-        most = max(ROUNDS)
-        rounds = (min(int(self.fixed["iterations"]), most),) if "iterations" in self.fixed else ROUNDS
-        found = [each for start in STARTS for each in self._measured(dict(zip(ORDER, start, strict=True)), rounds)]
+        """Take the best of the starts, in the way that suits it best; raises DataError where none can be fitted."""
+        starts = [(dict(zip(ORDER, values, strict=True)), self._given(way)) for values, way in STARTS]
+        found = [each for values, way in starts for each in self._tried(values, way)]
         if not found:
             assert self.failure is not None
             raise self.failure
+        self.best = max(found, key=lambda each: float(each[0]["score"]))
+        for way in WAYS:
+            self._improves(self.best[0], self._given(way))
 
-        def score(each: tuple[Row, Floats]) -> float:
-            return float(each[0]["score"])
-
-        self.best = max((each for each in found if each[0]["iterations"] == rounds[-1]), key=score)
-        for each in sorted((each for each in found if each[0]["iterations"] != rounds[-1]), key=score)[-1:]:
-            if _better(each[1], self.best[1], self.users.caution, FEWER_ROUNDS):
-                self.best = each
+    def _given(self, way: tuple[int, int]) -> tuple[int, int]:
+        """Return rounds and oversampling, those that are given in their place."""
+        rounds, wider = int(self.fixed.get("iterations", way[0])), int(self.fixed.get("oversampling", way[1]))
+        return min(rounds, max(WAYS)[0]), wider
 
     def step(self) -> None:
         """Go on from the best in steps, and in half steps, for as long as it gets better."""
@@ -174,39 +194,36 @@ class Search:
                 kept = {name: values[name] for name in ("item_norm", "user_norm")}
             self._improves(values | kept)
 
-    def _improves(self, values: Row) -> bool:
-        """Try a setting with the rounds of the best, and whether it is better."""
-        for each in self._measured(values, (int(self.best[0]["iterations"]),)):
+    def _improves(self, values: Row, way: tuple[int, int] | None = None) -> bool:
+        """Try a setting, if not told otherwise in the way of the best, and whether it is better."""
+        for each in self._tried(values, way or (self.best[0]["iterations"], self.best[0]["oversampling"])):
             if _better(each[1], self.best[1], self.users.caution):
                 self.best = each
                 return True
         return False
 
-    def _measured(self, values: Row, rounds: tuple[int, ...]) -> list[tuple[Row, Floats]]:
-        """Measure a setting after each of some rounds; nothing for one that was tried, or cannot be fitted."""
-        values |= {name: value for name, value in self.fixed.items() if name in ORDER}
-        key = tuple(round(values[name], 9) for name in ORDER)
+    def _tried(self, values: Row, way: tuple[int, int]) -> list[tuple[Row, Floats]]:
+        """Measure a setting with these rounds and oversampling; nothing if tried before, or if it cannot be fitted."""
+        values = {name: self.fixed.get(name, values[name]) for name in ORDER}
+        key = (*(round(values[name], 9) for name in ORDER), *way)
         if key in self.tried or len(self.tried) >= self.trials:
             return []
         self.tried.add(key)
         try:
-            qualities = list(self.users.measure(values, rounds))
+            each = self.users.measure(values, *way)
         except DataError as error:  # beyond the precision
             self.failure = error
             return []
-        found = []
-        for iterations, each in zip(rounds, qualities, strict=True):
-            ndcg, recall = map(float, each.mean(axis=0))
-            row = {**values, "iterations": iterations, "ndcg@10": ndcg, "recall@20": recall}
-            row["score"] = (ndcg * recall) ** 0.5
-            found.append((row, each))
-        self.table += [row for row, _ in found]
-        self.tell(found[-1][0])
-        return found
+        ndcg, recall = map(float, each.mean(axis=0))
+        row = {**values, "iterations": way[0], "oversampling": way[1], "ndcg@10": ndcg, "recall@20": recall}
+        row["score"] = (ndcg * recall) ** 0.5
+        self.table.append(row)
+        self.tell(row)
+        return [(row, each)]
 
 
 def _moved(name: str, value: float, steps: float) -> float:
-    moved = value + STEPS[name] * steps if name == "power" else value * STEPS[name] ** steps
+    moved = value * STEPS[name] ** steps if name in RATIOS else value + STEPS[name] * steps
     low, high = BOUNDS[name]
     return min(max(moved, min(low, value)), max(high, value))
 
@@ -214,17 +231,17 @@ def _moved(name: str, value: float, steps: float) -> float:
 def _drawn(name: str, generator: np.random.Generator) -> float:
     """Return a number within bounds; of the sizes of factors alike."""
     low, high = BOUNDS[name]
-    if name in ("regularization", "alpha"):
+    if name in RATIOS:
         return float(np.exp(generator.uniform(np.log(low), np.log(high))))
     return float(generator.uniform(low, high))
 
 
-def _better(quality: Floats, other: Floats, errors: float, least: float = 0.0) -> bool:
-    """Whether the scores of one setting are above another's by so many standard errors, and a share of them."""
+def _better(quality: Floats, other: Floats, errors: float) -> bool:
+    """Whether the scores of one setting are above another's by so many standard errors."""
     if not other.mean(axis=0).all():
         return bool((quality.mean(axis=0) > other.mean(axis=0)).any())
     difference = ((quality - other) / other.mean(axis=0)).mean(axis=1)
-    return bool(difference.mean() > max(errors * difference.std() / np.sqrt(len(difference)), least))
+    return bool(difference.mean() > errors * difference.std() / np.sqrt(len(difference)))
 
 
 class TooFewUsersError(Exception):
@@ -254,34 +271,33 @@ class ValidationUsers(UserBlock):
         self.tolerance = TOLERANCE
         self.known = known[users]
         self.weights, self.weights_by_item = known, self.by_item[2]
+        self.oversampling = 0  # of the eigenpairs that are kept for the settings to come
         self.eigenpairs: tuple[tuple[float, float], tuple[Floats, Floats, Floats]] | None = None
 
-    def measure(self, values: Row, rounds: tuple[int, ...]) -> Iterator[Floats]:
-        """Yield what :func:`quality` says of a setting after each of some rounds."""
-        settings = Settings(**values, factors=self.n_factors)
+    def measure(self, values: Row, iterations: int, oversampling: int) -> Floats:
+        """Return what :func:`quality` says of a setting."""
+        settings = Settings(**values, factors=self.n_factors, iterations=iterations, oversampling=oversampling)
         known = confidences(self.known, settings.alpha)
         alpha = self.dtype.type(settings.alpha)
         self.confidence = confidences(self.weights, settings.alpha).data
         self.by_item = (*self.by_item[:2], self.weights_by_item * alpha)
-        scale, inverse_scale = norms(self, settings)
-        if self.eigenpairs is None or self.eigenpairs[0] != (settings.item_norm, settings.user_norm):
+        scale, prior_scale = norms(self, settings)
+        norm = settings.item_norm, settings.user_norm
+        if self.eigenpairs is None or self.eigenpairs[0] != norm:
             # regularization has next to no part in the eigenvectors of round 1, and alpha none
-            generator = np.random.default_rng(0)
-            pairs = eigenpairs(self, settings, self.n_factors, generator, scale)
-            self.eigenpairs = (settings.item_norm, settings.user_norm), pairs
+            widest = replace(settings, oversampling=max(settings.oversampling, self.oversampling))
+            self.eigenpairs = norm, eigenpairs(self, widest, np.random.default_rng(0), scale)
         e, Z, T = self.eigenpairs[1]
-        F, self.items_gram = low_rank_factor(
-            e, Z.copy(), T, inverse_scale, settings.power, settings.penalty, self.n_factors
-        )
+        F = low_rank_factor(e, Z.copy(), T, prior_scale, settings.power, settings.penalty, settings.rank)
+        if iterations == 1:
+            F = leading_directions(F, self.n_factors)
+        self.items_gram = weighted_gram(F, scale)
         self.solve(F)
-        later = low_rank_rounds(self, settings, self.n_factors, range(1, max(rounds)), np.random.default_rng(0))
-        for done in range(1, max(rounds) + 1):
-            if done > 1:
-                next(later)
-            if done in rounds:
-                U = solve_users(*csr_arrays(known), self.F, self.tolerance)
-                ids, _ = top_dense(U, self.F, self.known, np.empty(0, dtype=np.intp), max(NDCG, RECALL))
-                yield quality(ids, self.wanted)
+        for _ in low_rank_rounds(self, settings, range(1, iterations), np.random.default_rng(0)):
+            pass
+        U = solve_users(*csr_arrays(known), self.F, self.tolerance)
+        ids, _ = top_dense(U, self.F, self.known, np.empty(0, dtype=np.intp), max(NDCG, RECALL))
+        return quality(ids, self.wanted)
 
     def solve(self, F: Floats) -> None:
         """Take F; all users are solved for it when a later round asks for them."""
@@ -325,13 +341,15 @@ def hide(
     asked[users] = True
     liked = liked[asked[row[liked]]]
     liked = liked[np.lexsort((generator.random(len(liked)), row[liked]))]  # each user's in random order
+    chance = generator.random(weights.shape[0])
     place = np.arange(len(liked)) - np.searchsorted(row[liked], row[liked])
     hidden = np.zeros(weights.nnz, dtype=bool)
-    hidden[liked[place < np.maximum(1, np.rint(share * n_liked[row[liked]]))]] = True
+    hidden[liked[place < np.floor(share * n_liked[row[liked]] + chance[row[liked]])]] = True
     left = np.zeros(weights.shape[1], dtype=bool)
     left[weights.indices[~hidden]] = True
-    known = _entries(weights, ~hidden, left)
-    return known, _entries(weights, hidden & left[weights.indices], left)[users], users
+    known, wanted = _entries(weights, ~hidden, left), _entries(weights, hidden & left[weights.indices], left)
+    users = users[np.diff(wanted.indptr)[users] > 0]
+    return known, wanted[users], users
 
 
 def _entries(weights: csr_matrix, chosen: NDArray[np.bool_], columns: NDArray[np.bool_]) -> csr_matrix:

@@ -19,6 +19,7 @@ from rfm_recsys.cli.fit import fit
 from rfm_recsys.datasets import synthetic_movielens
 from rfm_recsys.evaluation import CANDIDATES
 from rfm_recsys.recommender import rounds as recommender_rounds
+from rfm_recsys.recommender.blocks import CHOSEN
 from rfm_recsys.recommender.rounds import low_rank_rounds
 from rfm_recsys.tables import TableModel
 
@@ -237,7 +238,7 @@ def test_a_full_disk_costs_no_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     rounds = []
 
     def counted(*arguments: Any) -> Any:
-        rounds.append(len(arguments[3]))
+        rounds.append(len(arguments[2]))
         return low_rank_rounds(*arguments)
 
     def full(*_: Any) -> None:
@@ -274,7 +275,7 @@ def test_the_options_of_fit_are_those_of_the_model_and_so_are_their_defaults() -
     options = {name: option.default for name, option in inspect.signature(fit).parameters.items()}
     parameters = LinRFM().get_params()
     assert int(options["factors"]) == parameters["factors"]
-    for name in ("regularization", "alpha", "iterations", "power", "item_norm", "user_norm"):
+    for name in CHOSEN:
         assert options[name] == parameters[name]
 
 

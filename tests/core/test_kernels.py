@@ -31,7 +31,7 @@ from rfm_recsys.core.kernels import (
 )
 from rfm_recsys.core.linalg import top_eigenpairs, weighted_gram
 from rfm_recsys.core.runtime import run, threads
-from rfm_recsys.recommender.agop import feature_map, low_rank_factor, reweighting, smoother
+from rfm_recsys.recommender.agop import feature_map, leading_directions, low_rank_factor, reweighting, smoother
 
 DTYPES = [np.float64, np.float32]
 FACTORS = 512
@@ -713,11 +713,20 @@ def test_low_rank_factor(dtype: Any, power: float, rank: int, missing: int) -> N
     values, vectors = (part[..., ::-1][..., :rank] for part in np.linalg.eigh(gram(12, 20, D)))
     given_vectors, given_scale = np.ascontiguousarray(vectors, dtype=dtype), inverse_D.astype(dtype)
     mixed, unmixing = mix(given_vectors)
-    F, scaled_gram = low_rank_factor(values, mixed, unmixing, given_scale, power, 3.0, rank + 2)
-    assert_close(scaled_gram, F.T @ np.diag(D**2) @ F, dtype)
+    F = low_rank_factor(values, mixed, unmixing, given_scale, power, 3.0, rank + 2)
     assert_close(F @ F.T, naive.low_rank_smoother(values, vectors, inverse_D, power, 3.0), dtype)
     assert F.shape == (12, rank + 2)
     assert not F[:, rank:].any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_leading_directions_are_those_of_the_product(dtype: Any) -> None:
+    F = np.random.default_rng(3).normal(size=(12, 7)).astype(dtype)
+    values, V = np.linalg.eigh(F.astype(np.float64) @ F.T)
+    kept = leading_directions(F, 4)
+    assert kept.shape == (12, 4)
+    assert_close(kept @ kept.T, (V[:, -4:] * values[-4:]) @ V[:, -4:].T, dtype)
+    assert leading_directions(F, 7) is F
 
 
 def mix(vectors: Floats) -> tuple[Floats, Floats]:
