@@ -15,12 +15,12 @@ from scipy.sparse import csr_matrix, vstack
 
 from rfm_recsys.core.arrays import Floats, csr_arrays
 from rfm_recsys.core.checks import check_parts
-from rfm_recsys.core.linalg import gram, multiply
+from rfm_recsys.core.linalg import eigh, gram, multiply
 from rfm_recsys.core.memory import check_memory
 from rfm_recsys.errors import NotFittedError, NotSupportedError, ParameterError, ParameterTypeError
 from rfm_recsys.recommender.agop import feature_map
 from rfm_recsys.recommender.blocks import Settings, leave_one_out, solve_users, solve_users_full
-from rfm_recsys.recommender.ranking import TopList, row_norms, sparse_row_norms, top_dense, top_sparse
+from rfm_recsys.recommender.ranking import TopList, row_norms, sparse_row_norms, top_dense, top_sparse, unit_rows
 
 LOW_RANK_INSTEAD = "fit with factors=256 instead of None"
 
@@ -82,6 +82,10 @@ class Form(ABC):
         """Return the best N items for each user, and their scores; see :func:`kernels.top_k`."""
 
     @abstractmethod
+    def compared(self, items: Floats) -> Floats:
+        """Return what the cosine is of that says how similar items with these factors are, of length 1."""
+
+    @abstractmethod
     def nearest_users(self, ids: NDArray[np.intp], candidates: Any, filtered: NDArray[np.intp], N: int) -> TopList:
         """Return the N users of the most similar factors, by cosine, among the candidates (None: all)."""
 
@@ -139,8 +143,12 @@ class LowRank(Form):
     ) -> TopList:
         return top_dense(users, items, listed, filtered, N)
 
+    def compared(self, items: Floats) -> Floats:
+        """Measure in the users' metric: the cosine of two items is that of their columns of ``U F^T``."""
+        return _in_metric(items, self.users)
+
     def nearest_users(self, ids: NDArray[np.intp], candidates: Any, filtered: NDArray[np.intp], N: int) -> TopList:
-        unit = self.users / self.user_norms()[:, None]
+        unit = _in_metric(self.users, self.items)
         return top_dense(unit[ids], unit if candidates is None else unit[candidates], None, filtered, N)
 
     def system(self, liked: NDArray[np.intp], c: Floats) -> Floats:
@@ -211,6 +219,9 @@ class Full(Form):
     ) -> TopList:
         return top_sparse(users, items, listed, filtered, N)
 
+    def compared(self, items: Floats) -> Floats:
+        return unit_rows(items)
+
     def nearest_users(self, ids: NDArray[np.intp], candidates: Any, filtered: NDArray[np.intp], N: int) -> TopList:
         users = _sound(self.users)
         scale = np.repeat(1 / sparse_row_norms(users), np.diff(users.indptr))
@@ -236,6 +247,18 @@ class Full(Form):
             "item_factors": self.items,
             **{f"user_{part}": getattr(users, part) for part in ("data", "indices", "indptr")},
         }
+
+
+def _in_metric(factors: Floats, others: Floats) -> Floats:
+    """Return ``A (B^T B)^(1/2)`` with rows of length 1, for the factors A of one side and B of the other.
+
+    Where there is nothing of the other side, as the users of a model that was fitted on a cluster, the factors as such.
+    """
+    metric = gram(others, others).astype(np.float64)
+    if not metric.any() or not np.isfinite(metric).all():
+        return unit_rows(factors)
+    values, V = eigh(metric / np.trace(metric))
+    return unit_rows(multiply(factors, (V * np.sqrt(np.maximum(values, 0))) @ V.T))
 
 
 def form_of(user_factors: Any, item_factors: Any) -> Form:

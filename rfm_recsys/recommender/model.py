@@ -50,7 +50,6 @@ from rfm_recsys.recommender.ranking import (
     places_among,
     row_norms,
     top_dense,
-    unit_rows,
 )
 from rfm_recsys.recommender.rounds import Callback, block_of_users, check_fit_memory, run_rounds
 from rfm_recsys.recommender.tuning import FALLBACK, TRIALS, Row, choose, settled
@@ -539,6 +538,18 @@ class LinRFM(Fitted, Parameters):
         count = len(check_ids(selected_items, None, "item")[0])
         return self.recommend(userid, user_items, count, False, recalculate_user=recalculate_user, items=selected_items)
 
+    def _compared(self, form: Form) -> Floats:
+        """Return what similar items are found by, which is kept while the factors are the same arrays."""
+        kept = getattr(self, "_kept", None)
+        if kept is None or kept[0] is not form.users or kept[1] is not form.items:
+            self._kept = kept = (form.users, form.items, form.compared(form.items))
+        unit: Floats = kept[2]
+        return unit
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is copied and pickled."""
+        return {name: value for name, value in vars(self).items() if name != "_kept"}
+
     def similar_items(
         self,
         itemid: ArrayLike,
@@ -548,9 +559,11 @@ class LinRFM(Fitted, Parameters):
         filter_items: ArrayLike | None = None,
         items: ArrayLike | None = None,
     ) -> TopList:
-        """Return the items with the most similar factors, by cosine, the item itself first; see `recommend`.
+        """Return the most similar items, the item itself first; see `recommend`.
 
-        With ``recalculate_item`` the items are folded in from ``item_users``, one row for each; see
+        By the cosine in the metric of the AGOP, ``F (U^T U)^(1/2)``: that of two columns of ``U F^T``, which is the one
+        of what all users are predicted to think of the two. (In the full form, and where a model has no users, by that
+        of the factors.) With ``recalculate_item`` the items are folded in from ``item_users``, one row for each; see
         :meth:`recalculate_item`.
         """
         form = self._form()
@@ -558,9 +571,10 @@ class LinRFM(Fitted, Parameters):
         recalculate_item = check_flag("recalculate_item", recalculate_item)
         ids, single = check_ids(itemid, None if recalculate_item else n_items, "item")
         candidates, filtered = candidates_of(n_items, items, filter_items, "item")
-        unit = unit_rows(form.items)
-        queries = unit_rows(self.recalculate_item(ids, item_users)) if recalculate_item else unit[ids]
+        queries = self.recalculate_item(ids, item_users) if recalculate_item else None
         with self._on_threads():
+            unit = self._compared(form)
+            queries = unit[ids] if queries is None else form.compared(queries)
             lists = top_dense(queries, unit if candidates is None else unit[candidates], None, filtered, N)
         places = places_among(ids, n_items, candidates, filtered)
         if recalculate_item:  # as it is stored, it is first unless another is nearer by more than rounding
@@ -577,7 +591,10 @@ class LinRFM(Fitted, Parameters):
         filter_users: ArrayLike | None = None,
         users: ArrayLike | None = None,
     ) -> TopList:
-        """Return the users with the most similar factors, by cosine, the user itself first; see `recommend`."""
+        """Return the most similar users, the user itself first; see `recommend`.
+
+        By the cosine of their rows of ``U F^T``; in the full form, of their factors.
+        """
         form = self._form()
         n_users = form.shape[0]
         ids, single = check_ids(userid, n_users, "user")

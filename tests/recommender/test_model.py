@@ -607,8 +607,12 @@ def test_items_are_the_only_ones_ranked(factors: int | None, filter_liked: bool)
 def test_similar_items_and_users_are_those_of_the_highest_cosine(factors: int | None) -> None:
     data = interactions()
     model = fitted(data, factors, dtype=np.float64)
-    users = model.user_factors.toarray() if factors is None else model.user_factors
-    for rows, similar in ((model.item_factors, model.similar_items), (users, model.similar_users)):
+    sides = (
+        (model.item_factors, model.user_factors.toarray())
+        if factors is None
+        else (scores_of(model).T, scores_of(model))
+    )
+    for rows, similar in zip(sides, (model.similar_items, model.similar_users), strict=True):
         unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         cosines = unit[[5, 20]] @ unit.T
         ids, scores = similar([5, 20], N=12)
