@@ -1,7 +1,8 @@
 """LinRFM with nothing set but the factors, beside ALS tuned by Optuna with as many: NDCG, and the difference.
 
 ALS is tuned on a random fifth of the training entries (30 TPE trials: regularization, alpha, and whether it is given
-the values as they are, their logarithms or ones). What was found is kept in a file, from which a run that ended goes on.
+the values as they are, their logarithms or ones). What was found is kept in a file, from which a run that ended goes
+on.
 """
 
 import argparse
@@ -12,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import optuna
-from choice import DATA, matrix
-from common import RESULTS, write
+from choice import matrix
+from common import DATA, RESULTS, write
 from implicit.evaluation import train_test_split
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from rfm_recsys import LinRFM
-from rfm_recsys.core.arrays import Floats
 from rfm_recsys.datasets import read_lightgcn
 from rfm_recsys.evaluation import Fold, evaluate, paired_difference
 from rfm_recsys.evaluation.baselines import ALS, VALUES
@@ -41,10 +42,10 @@ def data_of(name: str, seed: int) -> tuple[csr_matrix, csr_matrix]:
     return train + valid, test
 
 
-def ndcg(model: Any, train: csr_matrix, test: csr_matrix, depth: int) -> Floats:
+def ndcg(model: Any, train: csr_matrix, test: csr_matrix, depth: int) -> NDArray[np.float64]:
     users = np.flatnonzero(np.diff(test.indptr))
     fold = Fold(train, users, train[users], test[users], known=True)
-    return evaluate(model, fold, [depth])[0][f"ndcg@{depth}"]
+    return np.asarray(evaluate(model, fold, [depth])[0][f"ndcg@{depth}"], dtype=np.float64)
 
 
 def tuned(name: str, train: csr_matrix, factors: int, trials: int) -> dict[str, Any]:
@@ -90,7 +91,10 @@ def main() -> None:
                 line = {**dict(zip(("data", "seed", "factors", "trials"), key, strict=True)), "settings": known[key]}
                 with kept.open("a") as file:
                     print(json.dumps(line), file=file)
-            models = {"LinRFM": LinRFM(factors), "ALS, tuned": ALS(factors, **known[key], random_state=0)}
+            models: dict[str, Any] = {
+                "LinRFM": LinRFM(factors),
+                "ALS, tuned": ALS(factors, **known[key], random_state=0),
+            }
             row: dict[str, Any] = {"data": name, "factors": factors, "ALS's settings": known[key]}
             values, seconds = {}, {}
             for label, model in models.items():

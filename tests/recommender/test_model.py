@@ -607,12 +607,10 @@ def test_items_are_the_only_ones_ranked(factors: int | None, filter_liked: bool)
 def test_similar_items_and_users_are_those_of_the_highest_cosine(factors: int | None) -> None:
     data = interactions()
     model = fitted(data, factors, dtype=np.float64)
-    sides = (
-        (model.item_factors, model.user_factors.toarray())
-        if factors is None
-        else (scores_of(model).T, scores_of(model))
-    )
-    for rows, similar in zip(sides, (model.similar_items, model.similar_users), strict=True):
+    items, users = model.item_factors, model.user_factors
+    if factors is not None:
+        items, users = scores_of(model).T, scores_of(model)
+    for rows, similar in ((items, model.similar_items), (np.asarray(csr_matrix(users).todense()), model.similar_users)):
         unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         cosines = unit[[5, 20]] @ unit.T
         ids, scores = similar([5, 20], N=12)
