@@ -750,11 +750,25 @@ def rank_items(draw: Draw, model: LinRFM) -> None:
             np.testing.assert_array_equal(np.sort(row), wanted)
 
 
-def _cosines(queries: Any, rows: Any) -> tuple[Floats, Floats]:
+def _cosines(queries: Any, rows: Any, others: Any) -> tuple[Floats, Floats]:
+    """Return the cosines in the metric of the other side, and how many eps they may be off: its root has sqrt(eps)."""
     with np.errstate(all="ignore"):
+        lost = np.zeros(len(dense(queries))), np.zeros(rows.shape[0])
+        if not isinstance(others, csr_matrix) and not isinstance(rows, csr_matrix):
+            B = others.astype(np.float64)
+            values, V = np.linalg.eigh(np.nan_to_num(B.T @ B / max(np.abs(B).max(initial=0) ** 2, 1e-300)))
+            if values.max(initial=0) > 0:
+                T = (V * np.sqrt(np.maximum(values, 0))) @ V.T
+                before = [np.linalg.norm(part, axis=1) for part in (queries, rows)]
+                queries, rows = queries @ T, rows @ T
+                after = [np.linalg.norm(part, axis=1) for part in (queries, rows)]
+                lost = tuple(
+                    np.nan_to_num(4 * np.sqrt(values.max() / np.finfo(others.dtype).eps) * a / b, nan=1e30, posinf=1e30)
+                    for a, b in zip(before, after, strict=True)
+                )
         one, two = (dense(part) / np.abs(dense(part)).max(axis=1, initial=1e-300)[:, None] for part in (queries, rows))
         one, two = (part / np.maximum(np.linalg.norm(part, axis=1), 1e-10)[:, None] for part in (one, two))
-        return one @ two.T, np.full((len(one), len(two)), 16.0)
+        return one @ two.T, 16 + np.add.outer(*lost)
 
 
 def similar_items(draw: Draw, model: LinRFM) -> None:
@@ -769,7 +783,7 @@ def similar_items(draw: Draw, model: LinRFM) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         queries = model.recalculate_item(listed(ids), rows.given) if recalculates else model.item_factors[listed(ids)]
-    check_similar(answer, ids, N, out, only, queries, model.item_factors)
+    check_similar(answer, ids, N, out, only, queries, model.item_factors, model.user_factors)
 
 
 def similar_users(draw: Draw, model: LinRFM) -> None:
@@ -779,16 +793,17 @@ def similar_users(draw: Draw, model: LinRFM) -> None:
     only = ids_of(draw, n_users, 30) if draw(seldom) else None
     answer = attempt(model, lambda: model.similar_users(ids, N, out, only))
     if answer is not REFUSED:
-        check_similar(answer, ids, N, out, only, model.user_factors[listed(ids)], model.user_factors)
+        factors = model.user_factors
+        check_similar(answer, ids, N, out, only, factors[listed(ids)], factors, model.item_factors)
 
 
-def check_similar(answer: Any, ids: Any, N: Any, out: Any, only: Any, queries: Any, rows: Any) -> None:
+def check_similar(answer: Any, ids: Any, N: Any, out: Any, only: Any, queries: Any, rows: Any, others: Any) -> None:
     excluded = np.zeros((len(listed(ids)), rows.shape[0]), bool)
     if out is not None:
         excluded[:, listed(out)] = True
     shape = (int(N),) if np.ndim(ids) == 0 else (len(listed(ids)), int(N))
     candidates = None if only is None else listed(only)
-    check_top(answer, *_cosines(queries, rows), excluded, candidates, int(N), shape, rows.dtype)
+    check_top(answer, *_cosines(queries, rows, others), excluded, candidates, int(N), shape, rows.dtype)
 
 
 def explain(draw: Draw, model: LinRFM) -> None:

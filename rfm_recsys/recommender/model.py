@@ -579,7 +579,7 @@ class LinRFM(Fitted, Parameters):
         places = places_among(ids, n_items, candidates, filtered)
         if recalculate_item:  # as it is stored, it is first unless another is nearer by more than rounding
             known = np.flatnonzero(places >= 0)
-            cosines = (queries[known] * unit[ids[known]]).sum(axis=1) + 16 * np.finfo(unit.dtype).eps
+            cosines = (queries[known] * unit[ids[known]]).sum(axis=1) + np.sqrt(np.finfo(unit.dtype).eps)
             places[known[lists[1][known].max(axis=1, initial=-1) > cosines]] = -1
         itself_first(lists, places)
         return answer(lists, candidates, single)

@@ -33,7 +33,9 @@ USERS = np.arange(50)
 BOARDS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "3": {"factors": 3, "regularization": 0, "random_state": 23, "use_gpu": False},
-    "32": {"factors": 32, "regularization": 0, "power": 1.0, "random_state": 23, "use_gpu": False},
+    "32": {"factors": 32, "regularization": 0, "random_state": 23, "use_gpu": False},
+    "32, .01": {"factors": 32, "regularization": 0.01, "random_state": 23},
+    "32, chosen": {"factors": 32, "random_state": 23},
     "full": {"factors": None, "regularization": 0},
 }
 
