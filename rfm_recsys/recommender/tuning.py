@@ -79,7 +79,7 @@ Row = dict[str, Any]  # a setting by name, and how it did
 
 
 def settled(given: Mapping[str, float | None]) -> Row:
-    """Return what of `CHOSEN` is given, and what goes with it (`FOLLOWS`)."""
+    """Return what of `CHOSEN` is given, and what goes with it: `prior_norm` and `oversampling`."""
     fixed = {name: value for name, value in given.items() if value is not None}
     if "item_norm" in fixed:
         fixed.setdefault("prior_norm", fixed["item_norm"])

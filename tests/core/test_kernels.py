@@ -927,3 +927,27 @@ def test_posterior_rows_report_a_system_that_cannot_be_factorised() -> None:
     arguments = ((np.eye(2), np.zeros((2, 2))), 1.0, own, np.empty(2))
     with threads(0):
         assert (kernels.posterior_rows(rows, other, *arguments) != 0).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sparse_gram(dtype: Any) -> None:
+    X = random_array((40, 30), density=0.2, rng=np.random.default_rng(0), format="csr", dtype=dtype)
+    parts = X.indptr.astype(np.int32), X.indices.astype(np.int32), X.data
+    out = np.full((30, 30), np.nan, dtype=dtype)
+    kernels.sparse_gram(*parts, kernels.transpose(*parts, 30), out)
+    assert_close(out, X.toarray().astype(np.float64).T @ X.toarray(), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [kernels.FACTORISED, 4 * kernels.FACTORISED + 3])
+def test_long_rows_of_the_full_form_are_solved_by_conjugate_gradients_too(dtype: Any, n: int) -> None:
+    rng = np.random.default_rng(0)
+    Q = np.linalg.qr(rng.normal(size=(n, n)))[0]
+    S = ((Q * rng.uniform(0, 1, n)) @ Q.T).astype(dtype)
+    weight, rhs = rng.uniform(0, 6, n).astype(dtype), rng.uniform(1, 7, n).astype(dtype)
+    a, fitted = np.empty_like(weight), np.empty_like(weight)
+    indptr, indices = np.array([0, n], dtype=np.int32), np.arange(n, dtype=np.int32)
+    assert not kernels.solve_rows_full(indptr, indices, weight, rhs, S, a, fitted).any()
+    exact = np.linalg.solve(np.eye(n) + weight[:, None].astype(np.float64) * S, rhs)
+    assert_close(a, exact, dtype)
+    assert_close(fitted, S.astype(np.float64) @ exact, dtype)
