@@ -16,9 +16,9 @@ WELL_CONDITIONED = 2**12  # bound of the largest eigenvalue of K over the penalt
 
 
 def low_rank_factor(
-    values: Floats, Z: Floats, T: Floats, prior_scale: Floats, power: float, penalty: float, n_factors: int
+    values: Floats, Z: Floats, T: Floats, prior_scale: Floats, power: float, penalty: float, kept: int
 ) -> Floats:
-    """Return F with ``S = F F^T`` for the low-rank form.
+    """Return F with ``S = F F^T`` for the low-rank form, or its leading directions.
 
     ``F = B V L`` with ``L L^T = (penalty E^-1 + V^T B^2 V)^-1``, where E holds the eigenvalues to the power
     ``2 power``, rescaled to sum to the number of items.
@@ -26,19 +26,24 @@ def low_rank_factor(
     Parameters
     ----------
     values, Z, T : arrays, shape (r,), (items, b) and (b, r)
-        Eigenpairs of G, of which the first ``n_factors`` are taken; the vectors are ``Z T``, and Z is overwritten.
+        Eigenpairs of G; the vectors are ``Z T``, and Z is overwritten.
     prior_scale : array, shape (items,)
         The diagonal of B; zero for an item that nobody has, which then does not count as an item.
     power, penalty : float
         lin-RFM's power, and the weight ``lambda`` of the prior.
-    n_factors : int
-        Columns of the result; those beyond r are zero.
+    kept : int
+        Columns of the result, the leading directions of S; those beyond r are zero.
     """
-    values, T = values[:n_factors], T[:, :n_factors]
     Z *= prior_scale[:, None]
     basis_gram = T.T @ gram(Z, Z).astype(np.float64) @ T
-    L = _prior_factor(values, basis_gram, int(np.count_nonzero(prior_scale)), power, penalty)
-    return multiply(Z, _widened(T @ L, n_factors))
+    L = low_rank_map(values, basis_gram, int(np.count_nonzero(prior_scale)), power, penalty, kept)
+    return multiply(Z, _widened(T @ L, kept))
+
+
+def low_rank_map(values: Floats, basis_gram: Floats, n_active: int, power: float, penalty: float, kept: int) -> Floats:
+    """Return the L of :func:`low_rank_factor`, for ``basis_gram = V^T B^2 V``; float64, shape (r, kept or r)."""
+    L = _prior_factor(values, basis_gram, n_active, power, penalty)
+    return L if L.shape[1] <= kept else L @ _leading(L.T @ basis_gram @ L, kept)
 
 
 def leading_directions(F: Floats, n_factors: int) -> Floats:
@@ -48,8 +53,12 @@ def leading_directions(F: Floats, n_factors: int) -> Floats:
     """
     if F.shape[1] <= n_factors:
         return F
-    _, P = eigh(gram(F, F).astype(np.float64))
-    return multiply(F, P[:, ::-1][:, :n_factors])
+    return multiply(F, _leading(gram(F, F).astype(np.float64), n_factors))
+
+
+def _leading(matrix: Floats, n: int) -> Floats:
+    """Return the n leading eigenvectors."""
+    return eigh(matrix)[1][:, ::-1][:, :n]
 
 
 def feature_map(

@@ -131,19 +131,19 @@ def low_rank_rounds(
     """
     scale, prior_scale = norms(users, settings)
     n_users, n_items = users.activity()[0], int(np.count_nonzero(users.item_counts))
+    kept = {rounds.stop: settings.factors or 0}  # of the columns after a round, where not all
 
-    def solve(F: Floats, done: int) -> None:
-        if done == rounds.stop:
-            F = leading_directions(F, settings.factors or 0)
+    def solve(F: Floats) -> None:
         users.items_gram = weighted_gram(F, scale)
         users.solve(F)
 
     if rounds.start == 0:
         # the first X is closed form: its AGOP needs no solve
         pairs = eigenpairs(users, settings, generator, scale)
-        F = low_rank_factor(*pairs, prior_scale, settings.power, settings.penalty, settings.rank)
+        columns = kept.get(1, settings.rank)
+        F = low_rank_factor(*pairs, prior_scale, settings.power, settings.penalty, columns)
         del pairs
-        solve(F, 1)
+        solve(F)
         del F
         yield
     for done in range(max(rounds.start, 1), rounds.stop):
@@ -155,17 +155,21 @@ def low_rank_rounds(
         V *= (scale * prior_scale)[:, None]
         T, _ = feature_map(gram(V, V), metric, users_gram, n_items, settings.power, settings.penalty)
         V = multiply(V, T)
-        solve(V, done + 1)
+        solve(leading_directions(V, kept.get(done + 1, settings.rank)))
         yield
 
 
 def eigenpairs(
     users: LowRankUsers, settings: Settings, generator: np.random.Generator, scale: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """Return the leading eigenpairs of the AGOP of round 1, whose X is closed form; see :func:`top_eigenpairs`."""
+    """Return the leading eigenpairs of the AGOP of round 1, ``settings.rank`` at most; see :func:`top_eigenpairs`.
+
+    X is closed form there.
+    """
     width = block_width(settings.rank, (users.n_users, users.n_items))
     product = partial(users.agop_product, settings, scale)
-    return top_eigenpairs(product, _random_block(generator, (users.n_items, width), users.dtype), PASSES)
+    values, Z, T = top_eigenpairs(product, _random_block(generator, (users.n_items, width), users.dtype), PASSES)
+    return values[: settings.rank], Z, T[:, : settings.rank]
 
 
 def _random_block(generator: np.random.Generator, shape: tuple[int, int], dtype: np.dtype[Any]) -> Floats:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from rfm_recsys.core.arrays import Floats, csr_arrays, row_of_entry
-from rfm_recsys.core.linalg import weighted_gram
+from rfm_recsys.core.linalg import multiply, weighted_gram
 from rfm_recsys.errors import DataError
-from rfm_recsys.recommender.agop import leading_directions, low_rank_factor
+from rfm_recsys.recommender.agop import low_rank_map
 from rfm_recsys.recommender.blocks import CHOSEN, WAYS, Settings, UserBlock, solve_users
 from rfm_recsys.recommender.ranking import top_dense
 from rfm_recsys.recommender.rounds import eigenpairs, low_rank_rounds, norms
@@ -43,11 +43,11 @@ STARTS = (
     ((14.0, 3.0, 0.4, 0.75, 0.1, 0.6), (1, 256)),
     ((13.0, 3.0, 0.27, 0.75, 0.05, 0.6), (1, 256)),
     ((16.0, 2.0, 0.6, 0.75, 0.0, 0.6), (1, 256)),
-    ((10.0, 4.0, 0.37, 0.25, 0.1, 0.7), (2, 0)),
-    ((30.0, 3.0, 0.35, 0.25, -0.5, 0.7), (1, 256)),
-    ((30.0, 3.0, 0.35, 0.25, -0.5, 0.7), (2, 0)),
-    ((7.0, 200.0, 0.55, 0.25, -0.3, 0.7), (1, 256)),
-    ((13.0, 80.0, 0.25, 0.0, 0.0, 0.4), (2, 256)),
+    ((10.0, 4.0, 0.37, 0.25, 0.1, 0.6), (2, 0)),
+    ((32.0, 60.0, 0.22, 0.25, 0.2, 0.6), (2, 256)),
+    ((7.0, 200.0, 0.55, 0.25, -0.3, 0.6), (1, 256)),
+    ((14.0, 8.0, 0.55, 0.0, -0.45, 0.8), (1, 256)),
+    ((60.0, 6.0, 0.23, 0.0, -0.7, 0.8), (2, 0)),
     ((1.5, 25.0, 0.25, 1.1, 1.0, 1.0), (2, 0)),
 )
 STEPS: dict[str, float] = {"regularization": 2.0, "alpha": 2.0, "power": 0.07, "prior_norm": 0.2}
@@ -71,7 +71,7 @@ ENTRIES = 2**18  # interactions to choose on, those of users drawn at random
 USERS, WORK = 6000, 2**32  # users with hidden interactions, and the products that it takes to rank for them
 LEAST_USERS, LEAST_HIDDEN = 20, 50  # with fewer, nothing is chosen
 HIDDEN, MOST_HIDDEN = 0.2, 0.3  # of all interactions, and of a user's
-FACTORS, LEAST_FACTORS = 256, 64  # to choose with: fewer where it is on a part of the interactions
+FACTORS, MOST_FACTORS, LEAST_FACTORS = 256, 128, 64  # to choose with: fewer where it is on a part of the interactions
 NDCG, RECALL = 10, 20
 TOLERANCE = 1e-2  # of the solves: order is all that counts
 
@@ -178,7 +178,7 @@ class Search:
     def step(self) -> None:
         """Go on from the best in steps, and in half steps, for as long as it gets better."""
         step, stuck = 1.0, False
-        while len(self.tried) < self.trials and not (stuck and step < 1):
+        while len(self.tried) < self.trials and not (stuck and (step < 1 or self.users.caution > 1)):
             step, stuck = (step / 2 if stuck else step), True
             for move in MOVES:
                 values = {name: self.best[0][name] for name in ORDER}
@@ -263,7 +263,7 @@ class ValidationUsers(UserBlock):
         sample = _sampled(weights, generator)
         share = sample.nnz / max(weights.nnz, 1)
         self.caution = 1.0 if share == 1 else CAUTION
-        self.n_factors = min(factors, max(LEAST_FACTORS, round(FACTORS * share)))
+        self.n_factors = min(factors, MOST_FACTORS, max(LEAST_FACTORS, round(FACTORS * share)))
         known, self.wanted, users = hide(sample, WORK // max(sample.shape[1] * self.n_factors, 1), generator)
         if len(users) < LEAST_USERS or self.wanted.nnz < LEAST_HIDDEN:
             raise TooFewUsersError(f"there are {len(users)} users of whom {self.wanted.nnz} interactions can be hidden")
@@ -272,7 +272,8 @@ class ValidationUsers(UserBlock):
         self.known = known[users]
         self.weights, self.weights_by_item = known, self.by_item[2]
         self.oversampling = 0  # of the eigenpairs that are kept for the settings to come
-        self.eigenpairs: tuple[tuple[float, float], tuple[Floats, Floats, Floats]] | None = None
+        self.eigenpairs: tuple[tuple[float, float], Floats, Floats] | None = None
+        self.basis_grams: dict[tuple[float, int], Floats] = {}
 
     def measure(self, values: Row, iterations: int, oversampling: int) -> Floats:
         """Return what :func:`quality` says of a setting."""
@@ -285,12 +286,17 @@ class ValidationUsers(UserBlock):
         norm = settings.item_norm, settings.user_norm
         if self.eigenpairs is None or self.eigenpairs[0] != norm:
             # regularization has next to no part in the eigenvectors of round 1, and alpha none
-            widest = replace(settings, oversampling=max(settings.oversampling, self.oversampling))
-            self.eigenpairs = norm, eigenpairs(self, widest, np.random.default_rng(0), scale)
-        e, Z, T = self.eigenpairs[1]
-        F = low_rank_factor(e, Z.copy(), T, prior_scale, settings.power, settings.penalty, settings.rank)
-        if iterations == 1:
-            F = leading_directions(F, self.n_factors)
+            widest = replace(settings, oversampling=max(oversampling, self.oversampling))
+            e, Z, T = eigenpairs(self, widest, np.random.default_rng(0), scale)
+            self.eigenpairs, self.basis_grams = (norm, e, multiply(Z, T)), {}
+        e, V = (each[..., : settings.rank] for each in self.eigenpairs[1:])
+        key = settings.prior_norm, settings.rank
+        if key not in self.basis_grams:
+            self.basis_grams[key] = weighted_gram(V, prior_scale).astype(np.float64)
+        kept = self.n_factors if iterations == 1 else settings.rank
+        n_active = int(np.count_nonzero(prior_scale))
+        F = multiply(V, low_rank_map(e, self.basis_grams[key], n_active, settings.power, settings.penalty, kept))
+        F *= prior_scale[:, None]
         self.items_gram = weighted_gram(F, scale)
         self.solve(F)
         for _ in low_rank_rounds(self, settings, range(1, iterations), np.random.default_rng(0)):

@@ -70,6 +70,7 @@ def test_a_trial_measures_what_a_fit_with_the_setting_ranks() -> None:
     """Hidden interactions, found by the public model fitted to the rest: to the tolerance of the quick solves."""
     data = tastes()
     users = ValidationUsers(data, 16, np.random.default_rng(0))
+    users.oversampling = 20
     known, wanted, chosen = hide(data, tuning.WORK // (120 * 16), np.random.default_rng(0))
     for rounds, oversampling in ((1, 0), (2, 0), (1, 20), (2, 20)):
         found = users.measure({name: FALLBACK[name] for name in tuning.ORDER}, rounds, oversampling)
