@@ -5,6 +5,7 @@ Read :meth:`LinRFM.fit` here, the rounds in ``rounds.py``, and what a round does
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from contextlib import AbstractContextManager
@@ -37,8 +38,15 @@ from rfm_recsys.core.files import PathOrFile, check_target
 from rfm_recsys.core.parameters import Parameters, checked, from_json, parameter, to_json
 from rfm_recsys.core.progress import progress
 from rfm_recsys.core.runtime import threads
-from rfm_recsys.errors import DataError, ModelFileError, NotFittedError, ParameterError, parameter_warning
-from rfm_recsys.recommender.blocks import CHOSEN, Settings
+from rfm_recsys.errors import (
+    DataError,
+    InsufficientMemoryError,
+    ModelFileError,
+    NotFittedError,
+    ParameterError,
+    parameter_warning,
+)
+from rfm_recsys.recommender.blocks import CHOSEN, WAYS, Settings
 from rfm_recsys.recommender.checkpoint import Checkpoint, fingerprint
 from rfm_recsys.recommender.forms import Form, form_from, form_of, with_rows
 from rfm_recsys.recommender.ranking import (
@@ -56,6 +64,8 @@ from rfm_recsys.recommender.tuning import FALLBACK, TRIALS, Row, choose, settled
 from rfm_recsys.recommender.values import MEANINGS, confidences, user_levels, weights
 
 MAX_WEIGHT = 1e12  # of alpha and regularization; their product has to leave room for digits
+
+log = logging.getLogger(__name__)
 
 Explanation = tuple[float, list[tuple[int, float]], Any]
 
@@ -630,6 +640,9 @@ def choose_parameters(
     if kept is not None and kept.search is not None:
         chosen, table = kept.search
         return chosen | settled(settings), table
+    if "oversampling" not in settled(settings) and weighed is not None and not _wide_fits(parameters, weighed):
+        log.warning("memory does not hold a fit with oversampling: it is chosen without")
+        settings["oversampling"] = 0
     fixed = settled(settings)
     left_out = [name for name in CHOSEN if name not in fixed]
     total = parameters["trials"] if left_out else 0
@@ -647,6 +660,18 @@ def choose_parameters(
     if kept is not None:
         kept.keep_search(*found)
     return found
+
+
+def _wide_fits(parameters: dict[str, Any], weights: csr_matrix) -> bool:
+    """Whether memory holds a fit with the oversampling that may be chosen."""
+    if parameters["factors"] is None:
+        return True
+    rank = parameters["factors"] + max(wider for _, wider in WAYS)
+    try:
+        check_fit_memory(weights.shape, weights.nnz, rank, weights.dtype.itemsize)
+    except InsufficientMemoryError:
+        return False
+    return True
 
 
 def take(

@@ -9,9 +9,11 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from rfm_recsys import LinRFM
+from rfm_recsys.core import memory
 from rfm_recsys.errors import DataError, NotFittedError
 from rfm_recsys.recommender import tuning
 from rfm_recsys.recommender.blocks import CHOSEN
+from rfm_recsys.recommender.rounds import low_rank_memory
 from rfm_recsys.recommender.tuning import FALLBACK, FULL_FORM, ValidationUsers, hide, quality
 
 NOTHING = dict.fromkeys(CHOSEN)
@@ -45,6 +47,18 @@ def test_the_choice_is_the_same_for_any_number_of_threads_and_any_seed() -> None
     models = [LinRFM(16, num_threads=n, random_state=n).fit(data, show_progress=False) for n in (1, 2)]
     assert models[0].search_ == models[1].search_
     assert models[0].chosen_ == models[1].chosen_
+
+
+def test_no_oversampling_is_chosen_where_memory_does_not_hold_it(monkeypatch: Any, caplog: Any) -> None:
+    data = tastes()
+    narrow, wide = (low_rank_memory(data.shape, data.nnz, rank, 4) for rank in (16, 272))
+    monkeypatch.setattr(memory, "available_memory", lambda: (narrow + wide) // 2)
+    with caplog.at_level(logging.WARNING, logger="rfm_recsys"):
+        model = LinRFM(16).fit(data, show_progress=False)
+    assert model.search_
+    assert {row["oversampling"] for row in model.search_} == {0}
+    assert model.oversampling_ == 0
+    assert "memory" in caplog.text
 
 
 def test_what_is_given_stays() -> None:
