@@ -16,7 +16,8 @@ from rfm_recsys.core import files, modelfile
 from rfm_recsys.core.checks import check_integer, check_interactions, shown
 from rfm_recsys.core.extras import extra
 from rfm_recsys.core.renamed import warn_renamed
-from rfm_recsys.datasets.interactions import Interactions, from_frame, positions, read_interactions, usual_columns
+from rfm_recsys.datasets.interactions import Interactions, positions
+from rfm_recsys.datasets.reading import interactions_of
 from rfm_recsys.errors import DataError, ModelFileError, ParameterTypeError
 from rfm_recsys.recommender.model import LinRFM, content_of, model_of
 
@@ -79,14 +80,7 @@ class TableModel:
         ParameterTypeError
             ``interactions`` or ``model`` are something else.
         """
-        if isinstance(interactions, str | PathLike):
-            interactions = read_interactions(interactions)
-        elif isinstance(interactions, pd.DataFrame):
-            interactions = from_frame(interactions, **usual_columns(interactions))  # type: ignore[arg-type]
-        elif not isinstance(interactions, Interactions):
-            raise ParameterTypeError(
-                f"interactions is a {type(interactions).__name__}; pass a DataFrame, a path, or Interactions"
-            )
+        interactions = interactions_of(interactions)
         model = LinRFM() if model is None else model
         if not isinstance(model, LinRFM):
             raise ParameterTypeError(f"model is {shown(model)}; pass a LinRFM, as LinRFM(factors=64)")

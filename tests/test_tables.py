@@ -319,7 +319,7 @@ def test_anything_but_a_table_is_refused() -> None:
     for wrong in ("als", LinRFM):
         with pytest.raises(ParameterTypeError, match=r"model is .*; pass a LinRFM"):
             TableModel.from_table(table(), wrong)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="column 'user_id' stands 0 times"):
+    with pytest.raises(DataError, match="name the user column: pass user="):
         fitted(table().rename(columns={"user_id": "who"}))
     twice = Interactions.from_indices([0, 1], [0, 1], [1, 1], n_users=2, n_items=2)
     with pytest.raises(DataError, match="user id 5 stands twice"):

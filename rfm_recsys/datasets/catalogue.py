@@ -4,13 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
+from typing import Any
 
 from scipy.sparse import csr_matrix
 
-from rfm_recsys.datasets.interactions import Interactions, read_interactions, read_lightgcn
-from rfm_recsys.datasets.movielens import MOVIELENS, load_movielens
+from rfm_recsys.core.wording import named
+from rfm_recsys.datasets.interactions import Interactions, read_lightgcn
+from rfm_recsys.datasets.movielens import MOVIELENS, is_movielens, load_movielens
+from rfm_recsys.datasets.reading import is_table, read_interactions
 from rfm_recsys.datasets.synthetic import synthetic_movielens
-from rfm_recsys.errors import DataError
+from rfm_recsys.errors import DataError, ParameterError
 
 Data = Interactions | tuple[csr_matrix, ...]
 
@@ -25,12 +28,13 @@ class Source:
         What to pass, in the words of a help text.
     matches : function of a name or path
         Whether it means this source.
-    read : function of a name or path
+    read : function of a name or path, and options
+        The options are those of :func:`read_interactions`, which only a table takes.
     """
 
     shown: str
     matches: Callable[[str], bool]
-    read: Callable[[str], Data]
+    read: Callable[..., Data]
 
 
 def _read_published_split(folder: str) -> tuple[csr_matrix, ...]:
@@ -50,12 +54,12 @@ SOURCES = [  # the first that matches is read
         lambda path: Path(path, "train.txt").is_file(),
         _read_published_split,
     ),
+    Source("a MovieLens folder or zip", is_movielens, _read_movielens),
     Source(
-        "a MovieLens folder or zip",
-        lambda path: Path(path).is_dir() or Path(path).suffix == ".zip",
-        _read_movielens,
+        "a table: CSV and its kin, JSON lines, Parquet (a file or a folder)",
+        lambda path: is_table(path) or Path(path).exists(),
+        read_interactions,
     ),
-    Source("a CSV or Parquet file", lambda path: Path(path).is_file(), read_interactions),
     Source(
         f"ml-{', ml-'.join(MOVIELENS)}",
         lambda name: name.removeprefix("ml-") in MOVIELENS,
@@ -64,14 +68,17 @@ SOURCES = [  # the first that matches is read
 ]
 
 
-def load(dataset: str | PathLike[str]) -> Data:
+def load(dataset: str | PathLike[str], **options: Any) -> Data:
     """Load a data set by its name or path.
 
     Parameters
     ----------
     dataset : str or path
-        "synthetic", a MovieLens name ("ml-100k", "ml-1m", ...), a CSV or Parquet file, or a folder: MovieLens, or
-        ``train.txt``, ``test.txt`` and perhaps ``valid.txt`` in LightGCN's format.
+        "synthetic", a MovieLens name ("ml-100k", "ml-1m", ...), a file that :func:`read_interactions` reads, or a
+        folder: of Parquet files, MovieLens, or ``train.txt``, ``test.txt`` and perhaps ``valid.txt`` in LightGCN's
+        format.
+    options
+        Those of :func:`read_interactions`, for a table.
 
     Returns
     -------
@@ -86,6 +93,8 @@ def load(dataset: str | PathLike[str]) -> Data:
     name = fspath(dataset)
     for source in SOURCES:
         if source.matches(name):
-            return source.read(name)
+            if options and source.read is not read_interactions:
+                raise ParameterError(f"{named(next(iter(options)))} is for a table, and {name} is {source.shown}")
+            return source.read(name, **options)
     *others, last = (source.shown for source in SOURCES)
     raise DataError(f"{name} is neither a data set nor a file; pass {', '.join(others)} or {last}")

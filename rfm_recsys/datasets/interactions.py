@@ -1,9 +1,7 @@
-"""Interaction tables: ids of any type mapped to indices and back, from a DataFrame, CSV, Parquet or LightGCN's text."""
+"""Interaction tables: ids of any type mapped to indices and back, from a DataFrame or LightGCN's text."""
 
 import hashlib
-import warnings
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -14,18 +12,45 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from rfm_recsys.core.wording import named, option
 from rfm_recsys.errors import DataError, IdError, ParameterError, ParameterTypeError
 
 Duplicates = Literal["last", "sum", "error"]
 
+# by small letters and digits, the likelier first; a type behind a colon, as RecBole writes it, does not count
 USUAL_NAMES = {
-    "user": ("user_id", "userId", "user", "userid", "uid"),
-    "item": ("item_id", "itemId", "item", "itemid", "movieId", "movie_id", "iid"),
-    "value": ("rating", "value", "weight", "confidence"),
-    "timestamp": ("timestamp", "time"),
-}
+    "user": (
+        "userid", "user", "uid", "userids", "users", "customerid", "customer", "visitorid", "visitor", "memberid",
+        "member", "clientid", "accountid", "readerid", "reader", "playerid", "listenerid", "reviewerid", "sessionid",
+        "username",
+    ),
+    "item": (
+        "itemid", "item", "iid", "itemids", "items", "movieid", "movie", "productid", "product", "bookid", "book",
+        "artistid", "artist", "trackid", "track", "songid", "song", "gameid", "game", "articleid", "article", "isbn",
+        "asin", "sku", "videoid", "video", "showid", "animeid", "contentid", "courseid", "recipeid", "businessid",
+        "poiid", "locationid",
+    ),
+    "value": (
+        "rating", "ratings", "value", "weight", "confidence", "score", "stars", "plays", "playcount", "count",
+        "counts", "quantity", "listens", "hours", "hoursplayed", "playtime", "clicks", "views", "purchases",
+    ),
+    "timestamp": ("timestamp", "time", "date", "datetime", "ts", "unixtime", "createdat", "eventtime", "ratedat"),
+    "event": ("event", "eventtype", "action", "behavior", "behaviour", "interactiontype"),
+}  # fmt: skip
 MAX_VALUE = float(np.finfo(np.float32).max)
-MAX_SECONDS = float(2**53)  # up to which a float holds every integer
+# Unix times are seconds, milliseconds, microseconds or nanoseconds, whichever keeps them before the year 2262
+UNITS = ((9.2e9, 10**9), (9.2e12, 10**6), (9.2e15, 10**3), (9.2e18, 1))
+
+
+NONE = "none"  # in place of the name of a column: leave out the one with a usual name
+
+
+class RowError(DataError):
+    """A row of a table that cannot be taken; ``row`` counts from 0."""
+
+    def __init__(self, row: int, reason: str) -> None:
+        super().__init__(reason)
+        self.row = row
 
 
 @dataclass(frozen=True)
@@ -37,10 +62,12 @@ class Interactions:
     users, items : intp arrays, shape (n,)
         Indices into ``user_ids`` and ``item_ids``.
     values : float32 array, shape (n,)
-    timestamps : int64 array, shape (n,), Unix seconds, or None
+    timestamps : int64 array, shape (n,), Unix time in nanoseconds, or None
     user_ids, item_ids : pandas Index, shape (n_users,) and (n_items,)
         The caller's own ids, sorted (numbers before strings), or in order of first appearance where they cannot be
         compared; the way back from indices is ``item_ids[indices]``.
+    summary : str
+        What was read, and how, in one line.
     """
 
     users: NDArray[np.intp]
@@ -49,6 +76,7 @@ class Interactions:
     timestamps: NDArray[np.int64] | None
     user_ids: "pd.Index[Any]"
     item_ids: "pd.Index[Any]"
+    summary: str = ""
 
     @classmethod
     def from_indices(
@@ -114,6 +142,11 @@ def from_frame(
     value: str | None = None,
     timestamp: str | None = None,
     duplicates: Duplicates = "last",
+    *,
+    event: str | None = None,
+    event_weights: Mapping[Any, float] | None = None,
+    ones: bool = False,
+    min_rating: float | None = None,
 ) -> Interactions:
     """Map a table of interactions to indices.
 
@@ -126,79 +159,231 @@ def from_frame(
     value : str, optional
         Column of confidences or ratings; without it every interaction is 1.
     timestamp : str, optional
-        Column of Unix seconds, or of dates: ISO strings or pandas' own, UTC where they name no time zone.
+        Column of Unix times, or of dates: ISO strings or pandas' own, UTC where they name no time zone. Numbers below
+        9.2e9 are seconds, below 9.2e12 milliseconds, then microseconds and nanoseconds.
     duplicates : {"last", "sum", "error"}
         Of several rows for one (user, item): keep the latest (by timestamp, then by row), add the values up and keep
         the latest timestamp, or refuse.
+    event : str, optional
+        Column of kinds of events, which ``event_weights`` weigh.
+    event_weights : mapping, optional
+        By how much the value of a row counts, by the kind of its event: ``{"view": 1, "purchase": 5}``.
+    ones : bool
+        Whether every interaction counts 1, whatever its value; 0 for one of 0, and -1 for a negative one.
+    min_rating : float, optional
+        Least value; rows below are left out.
 
     Raises
     ------
     DataError
         A missing column, no rows, an id that is null, a value that is missing or not a finite number, a timestamp that
-        is missing or neither a number nor a date, duplicates where they are refused, a sum beyond float32.
+        is missing or neither a number nor a date, duplicates where they are refused, a sum beyond float32, an event
+        without a weight.
     ParameterError
-        An unknown ``duplicates``.
+        An unknown ``duplicates``; ``event_weights`` without ``event``, or ``min_rating`` without ``value``.
     """
-    if duplicates not in ("last", "sum", "error"):
-        raise ParameterError(f"duplicates is {duplicates!r}; pass 'last', 'sum' or 'error'")
-    for column in filter(None, (user, item, value, timestamp)):
+    taking = Taking(duplicates, event_weights, ones, min_rating)
+    names = {"user": user, "item": item, "value": value, "timestamp": timestamp, "event": event}
+    columns = {role: name for role, name in names.items() if name is not None}
+    for column in columns.values():
         if (count := list(frame.columns).count(column)) != 1:
             raise DataError(
                 f"column {column!r} stands {count} times among {[*frame.columns]}; name one that stands once"
             )
-    if len(frame) == 0:
-        raise DataError("the table has no rows; pass at least one interaction")
-    users, user_ids = codes(frame[user])
-    items, item_ids = codes(frame[item])
-    values = np.ones(len(frame)) if value is None else _numbers(frame[value], MAX_VALUE)
-    times = None if timestamp is None else _seconds(frame[timestamp])
-
-    pairs = users * len(item_ids) + items  # one key sorts in a third of the time of two
-    order = np.argsort(pairs, kind="stable") if times is None else np.lexsort((times, pairs))
-    users, items, values = users[order], items[order], values[order]
-    last = np.flatnonzero(np.append((users[1:] != users[:-1]) | (items[1:] != items[:-1]), True))
-    if duplicates == "error" and len(last) < len(order):
-        at = last[np.diff(last, prepend=-1) > 1][0]
-        raise DataError(
-            f"user {user_ids[users[at]]} has item {item_ids[items[at]]} more than once; pass duplicates='last' or 'sum'"
-        )
-    values = np.add.reduceat(values, np.append(0, last[:-1] + 1)) if duplicates == "sum" else values[last]
-    users, items = users[last], items[last]
-    beyond = np.flatnonzero(np.abs(values) > MAX_VALUE)
-    if len(beyond):
-        at = beyond[0]
-        raise DataError(
-            f"the values of user {user_ids[users[at]]} and item {item_ids[items[at]]} add up to {values[at]:.3g}, "
-            f"beyond {MAX_VALUE:.3g}; scale the column {value!r} down"
-        )
-    kept_times = None if times is None else times[order][last]
-    return Interactions(users, items, values.astype(np.float32), kept_times, user_ids, item_ids)
+    for needed, role in ((event_weights, "event"), (min_rating, "value")):
+        if needed is not None and role not in columns:
+            what = "event_weights" if role == "event" else "min_rating"
+            raise ParameterError(f"{named(what)} is for a column that is not named; pass {named(role)}, too")
+    try:
+        return taking.interactions({role: frame[name] for role, name in columns.items()}, columns)
+    except RowError as error:
+        label = frame.index[error.row]
+        row = frame.index.name or "row"
+        raise DataError(f"{row} {label} {error}; correct or remove the {row}") from error
 
 
-def usual_columns(frame: pd.DataFrame) -> dict[str, str]:
-    """Return the columns by their roles (user, item, value, timestamp), as far as they have usual names."""
-    found = {role: [name for name in usual if name in frame.columns] for role, usual in USUAL_NAMES.items()}
+@dataclass(frozen=True)
+class Taking:
+    """How interactions are made of rows; the attributes are parameters of :func:`from_frame`."""
+
+    duplicates: Duplicates = "last"
+    event_weights: Mapping[Any, float] | None = None
+    ones: bool = False
+    min_rating: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.duplicates not in ("last", "sum", "error"):
+            raise ParameterError(f"duplicates is {self.duplicates!r}; pass 'last', 'sum' or 'error'")
+        for kind, weight in (self.event_weights or {}).items():
+            if not isinstance(weight, int | float | np.number) or not np.isfinite(weight):
+                raise ParameterError(f"the weight of event {kind!r} is {weight!r}; pass a finite number")
+        if self.min_rating is not None and not np.isfinite(self.min_rating):
+            raise ParameterError(f"min_rating is {self.min_rating}; pass a finite number")
+
+    @property
+    def left_out(self) -> set[str]:
+        """The roles of columns that play no part."""
+        out = {"event"} if self.event_weights is None else set()
+        return out | ({"value"} if self.ones and self.min_rating is None else set())
+
+    def interactions(self, columns: Mapping[str, "pd.Series[Any]"], names: Mapping[str, str]) -> Interactions:
+        """Return what columns by their roles hold; raises RowError for a row that cannot be taken."""
+        n_rows = len(columns["user"])
+        if n_rows == 0:
+            raise DataError("the table has no rows; pass at least one interaction")
+        users, user_ids = codes(columns["user"])
+        items, item_ids = codes(columns["item"])
+        values = _numbers(columns["value"], MAX_VALUE) if "value" in columns else np.ones(n_rows)
+        times = _nanoseconds(columns["timestamp"]) if "timestamp" in columns else None
+        said = [_values_said(names, self.ones)]
+        if self.min_rating is not None:
+            kept = values >= self.min_rating
+            if not kept.any():
+                raise DataError(
+                    f"no value of column {names['value']!r} is {self.min_rating:g} or more; pass "
+                    f"{option('min_rating', float(values.max()))} or less"
+                )
+            users, user_ids = _used(users[kept], user_ids)
+            items, item_ids = _used(items[kept], item_ids)
+            values, times = values[kept], None if times is None else times[kept]
+            said.append(f"{n_rows - len(users):,} below {self.min_rating:g} left out")
+        else:
+            kept = np.ones(n_rows, dtype=bool)
+        if self.ones:
+            values = np.sign(values)
+        if self.event_weights is not None:
+            values = values * self._event_weights(columns["event"])[kept]
+        n_kept = len(users)
+        pairs = users * len(item_ids) + items  # one key sorts in a third of the time of two
+        order = np.argsort(pairs, kind="stable") if times is None else np.lexsort((times, pairs))
+        users, items, values = users[order], items[order], values[order]
+        last = np.flatnonzero(np.append((users[1:] != users[:-1]) | (items[1:] != items[:-1]), True))
+        if self.duplicates == "error" and len(last) < len(order):
+            at = last[np.diff(last, prepend=-1) > 1][0]
+            raise DataError(
+                f"user {user_ids[users[at]]} has item {item_ids[items[at]]} more than once; pass "
+                f"{option('duplicates', 'last')} or {option('duplicates', 'sum')}"
+            )
+        values = np.add.reduceat(values, np.append(0, last[:-1] + 1)) if self.duplicates == "sum" else values[last]
+        users, items = users[last], items[last]
+        beyond = np.flatnonzero(np.abs(values) > MAX_VALUE)
+        if len(beyond):
+            at = beyond[0]
+            raise DataError(
+                f"the values of user {user_ids[users[at]]} and item {item_ids[items[at]]} add up to {values[at]:.3g}, "
+                f"beyond {MAX_VALUE:.3g}; scale the column {names.get('value')!r} down"
+            )
+        kept_times = None if times is None else times[order][last]
+        if len(users) < n_kept:
+            how = "the last" if self.duplicates == "last" else "the sum"
+            said.append(f"{n_kept:,} rows became {len(users):,} interactions ({how} of repeated ones)")
+        if times is not None:
+            said.append(f"ties by {names['timestamp']!r}")
+        if none := int(np.count_nonzero(values == 0)):
+            said.append(f"{none:,} of value 0 (neither liked nor disliked)")
+        if negative := int(np.count_nonzero(values < 0)):
+            said.append(f"{negative:,} negative (disliked)")
+        counts = (_counted(n_rows, "row"), _counted(len(user_ids), "user"), _counted(len(item_ids), "item"))
+        summary = ", ".join((*counts, *said))
+        return Interactions(users, items, values.astype(np.float32), kept_times, user_ids, item_ids, summary)
+
+    def _event_weights(self, column: "pd.Series[Any]") -> NDArray[np.float64]:
+        assert self.event_weights is not None
+        kinds, found = codes(column, "an event")
+        by_text = {str(kind): weight for kind, weight in self.event_weights.items()}
+        unknown = [kind for kind in found if str(kind) not in by_text]
+        if unknown:
+            raise DataError(
+                f"there is no weight for the event {unknown[0]!r}; pass one for each of {[*map(str, found)]}, 0 for "
+                "those that say nothing"
+            )
+        return np.array([by_text[str(kind)] for kind in found], dtype=np.float64)[kinds]
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _values_said(names: Mapping[str, str], ones: bool) -> str:
+    said = f"values from {names['value']!r}" if "value" in names and not ones else "every interaction counts 1"
+    return f"{said}, weighed by {names['event']!r}" if "event" in names else said
+
+
+def _used(indices: NDArray[np.intp], ids: "pd.Index[Any]") -> tuple[NDArray[np.intp], "pd.Index[Any]"]:
+    """Return indices into the ids that are used, and these."""
+    used, places = np.unique(indices, return_inverse=True)
+    return places.astype(np.intp), ids[used]
+
+
+def plain_name(column: object) -> str:
+    """Return the small letters and digits of a column's name, without a type behind a colon."""
+    return "".join(letter for letter in str(column).partition(":")[0].lower() if letter.isalnum())
+
+
+def usual_columns(columns: Iterable[Any]) -> dict[str, Any]:
+    """Return the columns by their roles (user, item, value, timestamp, event), as far as they have usual names."""
+    plain: dict[str, Any] = {}
+    for column in columns:
+        plain.setdefault(plain_name(column), column)
+    found = {role: [plain[name] for name in usual if name in plain] for role, usual in USUAL_NAMES.items()}
     return {role: names[0] for role, names in found.items() if names}
+
+
+def roles_of(columns: Sequence[Any], names: Mapping[str, str | None], taking: Taking, where: str) -> dict[str, str]:
+    """Return the columns that are read, by their roles: those named, else those of usual names; raises DataError."""
+    given = {role: name for role, name in names.items() if name is not None}
+    none = {role for role in ("value", "timestamp") if given.get(role) == NONE and NONE not in columns}
+    given = {role: name for role, name in given.items() if role not in none}
+    for role, name in given.items():
+        if name == "":
+            raise ParameterError(f"{named(role)} is empty; pass the name of a column, one of {[*columns]}")
+        if columns.count(name) != 1:
+            raise DataError(
+                f"column {name!r} stands {columns.count(name)} times in {where}, which has {[*columns]}; name one "
+                "that stands once"
+            )
+    usual = usual_columns(name for name in columns if name not in given.values())
+    roles = {role: name for role, name in usual.items() if role not in taking.left_out | none} | given
+    if missing := [role for role in ("user", "item") if role not in roles]:
+        options = " and ".join(option(role, "...") for role in missing)
+        raise DataError(
+            f"{where} has the columns {[*columns]}; name the {' and the '.join(missing)} column: pass {options}"
+        )
+    for needed, role, what in (
+        (taking.event_weights, "event", "event_weights"), (taking.min_rating, "value", "min_rating"),
+    ):  # fmt: skip
+        if needed is not None and role not in roles:
+            raise DataError(
+                f"{where} has the columns {[*columns]}, none of which holds {role}s for {named(what)}; name it: pass "
+                f"{option(role, '...')}"
+            )
+    for name in roles.values():
+        if columns.count(name) != 1:
+            raise DataError(f"column {name!r} stands {columns.count(name)} times in {where}; name one that stands once")
+    return {role: roles[role] for role in USUAL_NAMES if role in roles}
 
 
 def check_columns(
     frame: pd.DataFrame, user: str, item: str, value: str | None = None, timestamp: str | None = None
 ) -> None:
     """Raise DataError for the first row of a part of a table that :func:`from_frame` would refuse."""
-    for column in (user, item):
-        _refuse(frame[column], frame[column].isna(), "an id")
-    if value is not None:
-        _numbers(frame[value], MAX_VALUE)
-    if timestamp is not None and len(frame) > 0:
-        _seconds(frame[timestamp])
+    try:
+        for column in (user, item):
+            _refuse(frame[column], frame[column].isna(), "an id")
+        if value is not None:
+            _numbers(frame[value], MAX_VALUE)
+        if timestamp is not None and len(frame) > 0:
+            _nanoseconds(frame[timestamp])
+    except RowError as error:
+        raise DataError(f"row {frame.index[error.row]} {error}; correct or remove the row") from error
 
 
-def codes(ids: "pd.Series[Any]") -> tuple[NDArray[np.intp], "pd.Index[Any]"]:
+def codes(ids: "pd.Series[Any]", what: str = "an id") -> tuple[NDArray[np.intp], "pd.Index[Any]"]:
     """Return the index of each row's id, shape (n,), and the ids: sorted, or as they come where they are of all sorts.
 
-    Raises DataError for one that is null.
+    Raises RowError for one that is null.
     """
-    _refuse(ids, ids.isna(), "an id")
+    _refuse(ids, ids.isna(), what)
     try:
         indices, found = pd.factorize(ids, sort=True)
     except TypeError:  # ids of several types cannot be sorted
@@ -212,94 +397,32 @@ def _numbers(column: "pd.Series[Any]", bound: float) -> NDArray[np.float64]:
     return numbers
 
 
-def _seconds(column: "pd.Series[Any]") -> NDArray[np.int64]:
-    if (
-        not pd.api.types.is_datetime64_any_dtype(column)
-        and pd.to_numeric(column.iloc[:1], errors="coerce").notna().all()
-    ):
-        return _numbers(column, MAX_SECONDS).astype(np.int64)
+def _nanoseconds(column: "pd.Series[Any]") -> NDArray[np.int64]:
+    """Return Unix times in nanoseconds."""
+    is_date = pd.api.types.is_datetime64_any_dtype(column)
+    if not is_date and pd.to_numeric(column.iloc[:1], errors="coerce").notna().all():
+        numbers = pd.to_numeric(column, errors="coerce")
+        rough = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+        _refuse(column, ~(np.abs(rough) < UNITS[-1][0]), f"a time of at most {UNITS[-1][0]:.3g}")
+        unit = next(unit for bound, unit in UNITS if np.abs(rough).max() < bound)
+        if pd.api.types.is_integer_dtype(numbers):
+            return np.asarray(numbers.to_numpy(dtype=np.int64) * unit)
+        whole = np.floor(rough)
+        return np.asarray(whole.astype(np.int64) * unit + np.rint((rough - whole) * unit).astype(np.int64))
     dates = pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601")
-    _refuse(column, dates.isna(), "an ISO date")
-    return dates.dt.tz_convert(None).to_numpy().astype("datetime64[s]").astype(np.int64)
+    _refuse(column, dates.isna(), f"an ISO date (to do without times, pass {option('timestamp', NONE)})")
+    times = dates.dt.tz_convert(None).to_numpy()
+    seconds = times.astype("datetime64[s]").astype(np.int64)
+    _refuse(column, np.abs(seconds) >= UNITS[0][0], "a date between 1678 and 2261")
+    return np.asarray(times.astype("datetime64[ns]").astype(np.int64))
 
 
 def _refuse(column: "pd.Series[Any]", bad: Any, expected: str) -> None:
-    """Raise DataError for the first row that is bad, by its label: ``read_interactions`` labels rows by line."""
+    """Raise RowError for the first row that is bad."""
     rows = np.flatnonzero(bad)
     if len(rows):
-        first = column.iloc[rows[:1]]
-        raise DataError(
-            f"{column.index.name or 'row'} {first.index[0]} has {first.tolist()[0]!r} in column {column.name!r}, "
-            f"not {expected}; correct or remove the {column.index.name or 'row'}"
-        )
-
-
-def read_interactions(
-    path: str | PathLike[str],
-    user: str | None = None,
-    item: str | None = None,
-    value: str | None = None,
-    timestamp: str | None = None,
-    duplicates: Duplicates = "last",
-) -> Interactions:
-    """Read a CSV (``.csv``, ``.tsv``, also compressed) or Parquet file of interactions.
-
-    Columns that are not named are recognised by their usual names (``userId``, ``item_id``, ``rating``, ``timestamp``
-    and the like); without a value column every interaction is 1. Ids in a CSV are integers only where all of a column
-    are written as Python would write them, so "007" stays a string.
-
-    Raises
-    ------
-    DataError
-        A file that is missing, empty or broken (with the line), and all that :func:`from_frame` refuses.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"there is no file {path}; pass the path of a CSV or Parquet file")
-    is_parquet = path.suffix.lower() == ".parquet"
-    try:
-        if is_parquet:
-            frame = pd.read_parquet(path)
-        else:
-            separator = "\t" if ".tsv" in path.suffixes else ","
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", pd.errors.ParserWarning)  # of more fields than columns, which it drops
-                frame = pd.read_csv(
-                    path,
-                    sep=separator,
-                    dtype=str,
-                    index_col=False,
-                    na_values=[""],
-                    keep_default_na=False,
-                    skip_blank_lines=False,
-                )
-            frame.index = pd.RangeIndex(2, len(frame) + 2, name="line")  # the header is line 1
-            frame = frame.dropna(how="all")  # blank lines, which count but say nothing
-    # pandas' and Arrow's parser errors are ValueErrors
-    except (ValueError, OSError, EOFError, zlib.error, pd.errors.ParserWarning) as error:
-        reason = str(error).strip()
-        raise DataError(
-            f"{path} cannot be read: {reason}; mend or remove the line, or export the file again"
-        ) from error
-    named = {"user": user, "item": item, "value": value, "timestamp": timestamp}
-    columns = usual_columns(frame) | {role: name for role, name in named.items() if name is not None}
-    if not {"user", "item"} <= columns.keys():
-        raise DataError(
-            f"{path} has the columns {[*frame.columns]}; name those of the users and items (user=, "
-            "item=), or rename them to user_id and item_id"
-        )
-    if not is_parquet:
-        for column in {columns["user"], columns["item"]} & {*frame.columns}:
-            frame[column] = _integers(frame[column])
-    try:
-        return from_frame(frame, duplicates=duplicates, **columns)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
-
-
-def _integers(text: "pd.Series[Any]") -> "pd.Series[Any]":
-    canonical = text.str.fullmatch(r"0|-?[1-9][0-9]{0,17}")
-    return text.astype(np.int64) if canonical.eq(True).all() else text
+        found = column.iloc[rows[:1]].tolist()[0]
+        raise RowError(int(rows[0]), f"has {found!r} in column {column.name!r}, not {expected}")
 
 
 def read_lightgcn(*paths: str | PathLike[str]) -> tuple[csr_matrix, ...]:

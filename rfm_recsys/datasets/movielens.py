@@ -14,7 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from rfm_recsys.core.extras import extra
-from rfm_recsys.datasets.interactions import Interactions, from_frame, read_interactions
+from rfm_recsys.datasets.interactions import Interactions, from_frame
+from rfm_recsys.datasets.reading import read_interactions
 from rfm_recsys.errors import DataError, ParameterError
 
 BASE_URL = "https://files.grouplens.org/datasets/movielens/"
@@ -34,7 +35,7 @@ COLUMNS = ["userId", "movieId", "rating", "timestamp"]
 
 
 def load_movielens(name: str, folder: str | PathLike[str] | None = None, progress: bool = True) -> Interactions:
-    """Load a MovieLens data set: ids are GroupLens' own, values the ratings, timestamps in Unix seconds.
+    """Load a MovieLens data set: ids are GroupLens' own, values the ratings, timestamps Unix time in nanoseconds.
 
     The licence forbids redistribution and asks for a citation, see ``datasets/README.md``.
 
@@ -73,6 +74,17 @@ def load_movielens(name: str, folder: str | PathLike[str] | None = None, progres
             return _parse(archive.read(member), wanted, f"{source}:{member}")
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{source} is no MovieLens folder or zip ({error}); pass the one from GroupLens") from error
+
+
+def is_movielens(path: str | PathLike[str]) -> bool:
+    """Whether there is a folder or a zip that holds one of GroupLens' files."""
+    source, wanted = Path(path), {file for file, _ in MOVIELENS.values()}
+    if source.is_dir():
+        return any((source / file).is_file() for file in (*wanted, "ratings.csv.gz"))
+    if not source.is_file() or not zipfile.is_zipfile(source):
+        return False
+    with zipfile.ZipFile(source) as archive:
+        return any(Path(name).name in wanted and "/" in name for name in archive.namelist())
 
 
 def _read(path: Path) -> Interactions:

@@ -120,7 +120,7 @@ def parquet_table(client: Client, path: str | os.PathLike[str], named: dict[str,
 
 
 def _roles(columns: list[str], named: dict[str, str | None], where: str) -> Roles:
-    roles = usual_columns(pd.DataFrame(columns=columns)) | {role: name for role, name in named.items() if name}
+    roles = usual_columns(columns) | {role: name for role, name in named.items() if name}
     if not {"user", "item"} <= roles.keys():
         raise DataError(
             f"{where} has the columns {columns}; name those of the users and items (user=, item=), or rename them to "
@@ -276,7 +276,8 @@ def _block(
     """Return users and weights of a block, made of its pieces as :func:`from_frame` does of a whole table."""
     frame = pd.concat(pieces, ignore_index=True)
     frame["item"] = pd.Categorical.from_codes(frame["item"].to_numpy(), dtype=pd.CategoricalDtype(item_ids))
-    table = from_frame(frame, "user", "item", duplicates=duplicates, **{role: role for role in roles})
+    value, timestamp = (role if role in roles else None for role in ("value", "timestamp"))
+    table = from_frame(frame, "user", "item", value, timestamp, duplicates)
     del frame
     items = pd.Categorical(table.item_ids).codes[table.items]
     shape = len(table.user_ids), len(item_ids)

@@ -284,7 +284,7 @@ def test_the_options_of_fit_are_those_of_the_model_and_so_are_their_defaults() -
     [
         (["fit", "no-such-file.csv"], "there is no file no-such-file.csv"),
         (["fit", "{bought}", "--model", "no-such-folder/shop.rfm"], "no such folder"),
-        (["fit", "{bought}"], "name those of the users and items"),
+        (["fit", "{bought}", "--user", "who"], "column 'who' stands 0 times"),
         (["fit", "{bought}", "--user", "customer", "--item", "thing"], "'thing' stands 0 times"),
         (["fit", "{bought}", "--factors", "many"], "factors is 'many'"),
         (["fit", "{bought}", "--alpha", "0"], "alpha is 0.0"),
