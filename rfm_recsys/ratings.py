@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import scipy.linalg
@@ -19,6 +19,7 @@ from rfm_recsys.core import files, kernels, modelfile
 from rfm_recsys.core.arrays import Floats, csr_arrays
 from rfm_recsys.core.checks import (
     check_callback,
+    check_csr,
     check_dtype,
     check_flag,
     check_generator,
@@ -31,6 +32,7 @@ from rfm_recsys.core.linalg import multiply, top_eigenpairs
 from rfm_recsys.core.memory import check_memory
 from rfm_recsys.core.parameters import Parameters, checked, from_json, parameter, to_json
 from rfm_recsys.core.progress import progress
+from rfm_recsys.core.ranking import TopList, among, answer, candidates_of, top_dense
 from rfm_recsys.core.renamed import warn_renamed
 from rfm_recsys.core.runtime import threads, threads_in_use
 from rfm_recsys.errors import (
@@ -169,7 +171,7 @@ class LinRFMRatings(Parameters):
         Parameters
         ----------
         ratings : csr_matrix, shape (users, items)
-            Duplicates add up, and a stored zero is no rating: where 0 is one, add a constant to all.
+            Every stored entry is a rating, a stored 0 one of 0; duplicates add up.
         show_progress : bool
             Whether to show a progress bar over the rounds.
         callback : callable
@@ -188,9 +190,9 @@ class LinRFMRatings(Parameters):
         show_progress = check_flag("show_progress", show_progress)
         check_callback(callback, "iteration, elapsed and error")
         generator = check_generator(self.random_state)
-        data = check_interactions(ratings, np.dtype(np.float64))
+        data = check_interactions(ratings, np.dtype(np.float64), zeros=True)
         if data.nnz == 0:
-            raise DataError("there is no rating; pass a matrix that stores some, not 0")
+            raise DataError("there is no rating; pass a matrix that stores some")
         check_memory(
             _memory(data.shape, data.nnz, self.factors, self.choice_factors, dtype.itemsize),
             f"a fit of {self.factors} factors to {data.shape[0]} users and {data.shape[1]} items",
@@ -280,6 +282,60 @@ class LinRFMRatings(Parameters):
         std = self.scale_ * np.sqrt(variance)
         return (float(prediction[0]), float(std[0])) if one_user and one_item else (prediction, std)
 
+    def recommend(
+        self,
+        userid: ArrayLike,
+        user_items: csr_matrix | None,
+        N: int = 10,
+        filter_already_liked_items: bool = True,
+        filter_items: ArrayLike | None = None,
+        items: ArrayLike | None = None,
+    ) -> TopList:
+        """Return the items of the highest expected ratings, best first, with the ratings that are predicted.
+
+        Parameters
+        ----------
+        userid : int, or array of ints, shape (n,)
+        user_items : csr_matrix, shape (n, items), or None
+            What the users have, whatever its value; not needed where nothing of it is filtered.
+        N : int
+        filter_already_liked_items : bool
+            Whether to leave out the items stored in ``user_items``.
+        filter_items, items : arrays of ints
+            Items to leave out, or the only ones to rank, for everybody.
+
+        Returns
+        -------
+        ids : int32 array, shape (N,) for a single user, (n, N) for an array of users
+            Items left out come last, and then -1 where there are fewer than N.
+        scores : array of the same shape
+            Predicted ratings; the lowest finite number for an item left out and for -1.
+
+        Raises
+        ------
+        IdError (an IndexError)
+            An unknown user or item.
+        """
+        self._require_fit()
+        ids, single = check_ids(userid, len(self.users_.means), "user")
+        n_items = len(self.items_.means)
+        rows = None
+        if check_flag("filter_already_liked_items", filter_already_liked_items):
+            dtype = self.users_.means.dtype
+            rows = check_interactions(check_csr(user_items), dtype, rows=len(ids), columns=n_items, zeros=True)
+        candidates, filtered = candidates_of(n_items, items, filter_items, "item")
+        if candidates is not None:
+            N = min(check_integer("N", N, 0), len(candidates))
+        swapped = np.r_[1, 0, 2 : self.items_.means.shape[1]]  # the bias stands opposite the 1
+        ranked = self.items_.means if candidates is None else self.items_.means[candidates]
+        with threads(self.num_threads):
+            top, scores = top_dense(
+                self.users_.means[ids][:, swapped], ranked, among(candidates, rows), filtered, N
+            )  # fmt: skip
+        found = scores > np.finfo(scores.dtype).min
+        scores[found] = np.clip(self.mean_ + self.scale_ * scores[found], *self.bounds_)
+        return answer((top, scores), candidates, single)
+
     def partial_fit_users(self, userids: ArrayLike, user_items: csr_matrix) -> None:
         """Fold users in, new ones too, and store them: they get what ``fit`` would give their rows of ratings.
 
@@ -302,7 +358,7 @@ class LinRFMRatings(Parameters):
     def _folded_in(self, own: Side, other: Side, ids: ArrayLike, rows: Any, names: tuple[str, str]) -> Side:
         numbers, _ = check_ids(ids, None, names[1])
         data = check_interactions(
-            rows, np.dtype(np.float64), rows=len(numbers), columns=len(other.means), name=names[0]
+            rows, np.dtype(np.float64), rows=len(numbers), columns=len(other.means), name=names[0], zeros=True
         )
         n = max(len(own.means), int(numbers.max(initial=-1)) + 1)
         dtype, per_row = own.means.dtype, sum(part.shape[1] for part in (own.means, own.moments, own.choices))
@@ -333,29 +389,41 @@ class LinRFMRatings(Parameters):
 
     def save(self, fileobj_or_path: files.PathOrFile) -> None:
         """Write the model, fitted or not, to exactly the path given (npz, no pickle); whole, or not at all."""
-        arrays = {}
-        if hasattr(self, "users_"):
-            arrays["units"] = np.array([self.mean_, self.scale_, self.noise_, *self.bounds_])
-            for name, side in (("users", self.users_), ("items", self.items_)):
-                arrays |= {f"{name}_{each.name}": getattr(side, each.name) for each in fields(Side)}
-        modelfile.save(fileobj_or_path, "ratings model", to_json(self), arrays)
+        modelfile.save(fileobj_or_path, "ratings model", *content_of(self))
 
     @classmethod
     def load(cls, fileobj_or_path: files.PathOrFile) -> Self:
         """Read a model that :meth:`save` wrote; raises ModelFileError for a file that is not one, or not whole."""
-        parameters, arrays = modelfile.load(fileobj_or_path, "ratings model")
         try:
-            model = from_json(cls, parameters)
-            if arrays:
-                mean, scale, noise, low, high = (float(value) for value in arrays["units"])
-                users, items = (
-                    Side(*(arrays[f"{name}_{each.name}"] for each in fields(Side))) for name in ("users", "items")
-                )
-                _check_sides(users, items)
-                model._learn(users, items, mean, scale, noise, (low, high))
+            return model_of(cls, *modelfile.load(fileobj_or_path, "ratings model"))
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            if isinstance(error, ModelFileError):
+                raise
             raise ModelFileError(f"{fileobj_or_path} holds no LinRFMRatings ({error}); save it again") from error
-        return model
+
+
+Model = TypeVar("Model", bound=LinRFMRatings)
+
+
+def content_of(model: LinRFMRatings) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return the parameters, as JSON values, and the arrays by name: all that a file of the model holds."""
+    arrays = {}
+    if hasattr(model, "users_"):
+        arrays["units"] = np.array([model.mean_, model.scale_, model.noise_, *model.bounds_])
+        for name, side in (("users", model.users_), ("items", model.items_)):
+            arrays |= {f"{name}_{each.name}": getattr(side, each.name) for each in fields(Side)}
+    return to_json(model), arrays
+
+
+def model_of(kind: type[Model], parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Model:
+    """Return the model of which :func:`content_of` returned these."""
+    model = from_json(kind, parameters)
+    if arrays:
+        mean, scale, noise, low, high = (float(value) for value in arrays["units"])
+        users, items = (Side(*(arrays[f"{name}_{each.name}"] for each in fields(Side))) for name in ("users", "items"))
+        _check_sides(users, items)
+        model._learn(users, items, mean, scale, noise, (low, high))
+    return model
 
 
 class _Rows:

@@ -1,25 +1,38 @@
-"""A fitted LinRFM for tables: recommendations, similar items and explanations in the ids of the caller."""
+"""A fitted model for tables: recommendations, similar items and explanations in the ids of the caller."""
 
 from __future__ import annotations
 
+import copy
 import json
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import coo_matrix, csr_matrix
 from tqdm.auto import tqdm
 
+from rfm_recsys import ratings
 from rfm_recsys.core import files, modelfile
-from rfm_recsys.core.checks import check_integer, check_interactions, shown
+from rfm_recsys.core.checks import check_choice, check_flag, check_integer, check_interactions, shown
 from rfm_recsys.core.extras import extra
 from rfm_recsys.core.renamed import warn_renamed
-from rfm_recsys.datasets.interactions import Interactions, positions
-from rfm_recsys.datasets.reading import interactions_of
-from rfm_recsys.errors import DataError, ModelFileError, ParameterTypeError
-from rfm_recsys.recommender.model import LinRFM, content_of, model_of
+from rfm_recsys.core.wording import option
+from rfm_recsys.datasets.interactions import Duplicates, Interactions, positions
+from rfm_recsys.datasets.reading import frame_of, interactions_of, titles_of
+from rfm_recsys.errors import (
+    DataError,
+    ModelFileError,
+    NotSupportedError,
+    ParameterError,
+    ParameterTypeError,
+)
+from rfm_recsys.ratings import LinRFMRatings
+from rfm_recsys.recommender import model as recommender
+from rfm_recsys.recommender.model import LinRFM
 
 with extra("tables"):
     import pandas as pd
@@ -27,22 +40,36 @@ with extra("tables"):
 KIND = "table model"
 ROWS = 2**17  # of recommendations at once, which bounds the memory of recommend_all
 CSR = ("data", "indices", "indptr")
+UNKNOWN = ("error", "popular", "skip")
+Unknown = Literal["error", "popular", "skip"]
+Restriction = Any  # ids for all users, or ids by user
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class TableModel:
-    """A fitted LinRFM with the ids of the table that it was fitted to, and the table's interactions.
+    """A fitted LinRFM or LinRFMRatings with the ids of the table that it was fitted to, and the table's interactions.
 
     Attributes
     ----------
-    model : LinRFM
+    model : LinRFM or LinRFMRatings
     user_items : csr_matrix, shape (users, items)
-        The interactions: what is filtered, and what an explanation refers to.
+        The interactions: what is filtered, whatever its value, and what an explanation refers to.
     user_ids, item_ids : pandas Index, shape (users,) and (items,)
         Integers, strings, floats, or a mixture of these.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from rfm_recsys import LinRFM, TableModel
+    >>> table = pd.DataFrame({"user": ["ann", "ann", "bob", "cid"], "item": ["a", "b", "a", "b"]})
+    >>> model = TableModel.from_table(table, LinRFM(factors=2), show_progress=False)
+    >>> model.recommend("bob")["item_id"].tolist()
+    ['b']
+    >>> model.recommend_for(["b"])["item_id"].tolist()
+    ['a']
     """
 
-    model: LinRFM
+    model: Any
     user_items: csr_matrix
     user_ids: pd.Index[Any]
     item_ids: pd.Index[Any]
@@ -55,23 +82,28 @@ class TableModel:
     @classmethod
     def from_table(
         cls,
-        interactions: Interactions | pd.DataFrame | str | PathLike[str],
-        model: LinRFM | None = None,
+        interactions: Any,
+        model: LinRFM | LinRFMRatings | None = None,
         show_progress: bool = True,
         checkpoint: str | PathLike[str] | None = None,
+        **options: Any,
     ) -> Self:
-        """Return a model that is fitted to a table.
+        """Return a model that is fitted to a table; the model that is given is copied, and stays as it is.
 
         Parameters
         ----------
-        interactions : Interactions, DataFrame, or path of a CSV or Parquet file
-            Columns are recognised by their usual names: user_id, itemId, rating, timestamp and the like. Where they
-            have others, pass what :func:`~rfm_recsys.datasets.from_frame` or
-            :func:`~rfm_recsys.datasets.read_interactions` makes of them.
-        model : LinRFM, optional
-            The model to fit; by default ``LinRFM()``.
-        show_progress, checkpoint
+        interactions : Interactions, DataFrame, path
+            A table of pandas, polars or pyarrow, or a path as :func:`~rfm_recsys.datasets.read_interactions` takes it.
+            Columns are recognised by their usual names: user_id, itemId, rating, plays, timestamp and the like.
+        model : LinRFM or LinRFMRatings, optional
+            The parameters of the model to fit; by default ``LinRFM()``.
+        show_progress : bool
+            Whether to show the progress, and in one line what was read.
+        checkpoint
             As in :meth:`LinRFM.fit`.
+        options
+            Those of :func:`~rfm_recsys.datasets.read_interactions`: ``user="customer"``, ``duplicates="sum"``,
+            ``ones=True``, ``sep=";"`` and so on.
 
         Raises
         ------
@@ -80,14 +112,22 @@ class TableModel:
         ParameterTypeError
             ``interactions`` or ``model`` are something else.
         """
-        interactions = interactions_of(interactions)
+        interactions = interactions_of(interactions, **options)
+        if show_progress and interactions.summary:
+            tqdm.write(interactions.summary, file=sys.stderr)
         model = LinRFM() if model is None else model
-        if not isinstance(model, LinRFM):
+        if not isinstance(model, LinRFM | LinRFMRatings):
             raise ParameterTypeError(f"model is {shown(model)}; pass a LinRFM, as LinRFM(factors=64)")
         user_ids, item_ids = plain_ids(interactions.user_ids, "user"), plain_ids(interactions.item_ids, "item")
         user_items = interactions.to_csr()
-        model.fit(user_items, show_progress, checkpoint=checkpoint)
-        return cls(model, user_items, user_ids, item_ids)
+        own = copy.copy(model)
+        if isinstance(own, LinRFMRatings):
+            if checkpoint is not None:
+                raise NotSupportedError("checkpoint is for LinRFM; leave it out with LinRFMRatings")
+            own.fit(user_items, show_progress)
+        else:
+            own.fit(user_items, show_progress, checkpoint=checkpoint)
+        return cls(own, user_items, user_ids, item_ids)
 
     @classmethod
     def fit(cls, *arguments: Any, **named: Any) -> Self:
@@ -95,7 +135,16 @@ class TableModel:
         warn_renamed("TableModel.fit", "TableModel.from_table")
         return cls.from_table(*arguments, **named)
 
-    def recommend(self, users: Any = None, N: int = 10, filter_already_liked_items: bool = True) -> pd.DataFrame:
+    def recommend(
+        self,
+        users: Any = None,
+        N: int = 10,
+        filter_already_liked_items: bool = True,
+        *,
+        items: Restriction = None,
+        filter_items: Restriction = None,
+        unknown: Unknown = "error",
+    ) -> pd.DataFrame:
         """Return the best items of each user, best first.
 
         Parameters
@@ -105,22 +154,136 @@ class TableModel:
         N : int
             Items for each user; a user for whom fewer are left gets fewer.
         filter_already_liked_items : bool
-            Whether to leave out the items that the user has in the table.
+            Whether to leave out the items that the user has in the table, whatever their values.
+        items, filter_items : list of ids, or mapping from users to lists of ids, optional
+            The items to choose from, and items to leave out: for all, or for each user (who is not in the mapping has
+            no such rule). An item that is not in the table plays no part.
+        unknown : {"error", "popular", "skip"}
+            What a user gets who is not in the table: an error, the items that most users have (with nan as score), or
+            nothing.
 
         Returns
         -------
         DataFrame with the columns user_id, item_id, rank (from 1) and score
+            ``.attrs["unknown_users"]`` lists the users that are not in the table.
 
         Raises
         ------
         IdError
-            A user that is not in the table.
+            A user that is not in the table, unless ``unknown`` says otherwise.
         """
-        indices = np.arange(len(self.user_ids)) if users is None else positions(self.user_ids, users, "user")
-        rows, items, ranks, scores = self._best(indices, N, filter_already_liked_items)
-        return pd.DataFrame(
-            {"user_id": self.user_ids[rows], "item_id": self.item_ids[items], "rank": ranks, "score": scores}
+        check_choice("unknown", unknown, UNKNOWN)
+        self.check()
+        if users is None:
+            wanted, indices = self.user_ids, np.arange(len(self.user_ids))
+        else:
+            wanted, indices = _among(self.user_ids, users, "user")
+        known = indices >= 0
+        strangers = wanted[~known].tolist()
+        if strangers and unknown == "error":
+            advice = f"leave them out, or pass {option('unknown', 'popular')} or {option('unknown', 'skip')}"
+            positions(self.user_ids, strangers, "user", advice)
+        only, without = _rules(items, wanted), _rules(filter_items, wanted)
+        rows = [
+            *self._recommended(wanted, indices, N, filter_already_liked_items, only, without),
+            *(self._popular(wanted, np.flatnonzero(~known), N, only, without) if unknown == "popular" else ()),
+        ]
+        places, columns, ranks, scores = (np.concatenate(part) for part in zip(*rows, strict=True))
+        if strangers:
+            order = np.argsort(places, kind="stable")
+            places, columns, ranks, scores = places[order], columns[order], ranks[order], scores[order]
+        frame = pd.DataFrame(
+            {"user_id": wanted[places], "item_id": self.item_ids[columns], "rank": ranks, "score": scores}
         )
+        frame.attrs["unknown_users"] = strangers
+        return frame
+
+    def recommend_for(
+        self,
+        history: Any,
+        N: int = 10,
+        filter_already_liked_items: bool = True,
+        *,
+        items: Any = None,
+        filter_items: Any = None,
+    ) -> pd.DataFrame:
+        """Return the best items of a user who is not in the table, from a history; nothing is stored.
+
+        Parameters
+        ----------
+        history : list of item ids, mapping from item ids to values, or table
+            What the user has; a table has a column of items and perhaps one of values, under their usual names.
+        N, filter_already_liked_items
+            As in :meth:`recommend`.
+        items, filter_items : list of ids, optional
+            The items to choose from, and items to leave out.
+
+        Returns
+        -------
+        DataFrame with the columns item_id, rank (from 1) and score
+            ``.attrs["unknown_items"]`` lists what of the history is not in the table.
+
+        Raises
+        ------
+        IdError
+            No item of the history is in the table.
+        DataError
+            An empty history, or values that are no numbers.
+        """
+        self.check()
+        ids, values = _history(history)
+        wanted, indices = _among(self.item_ids, ids, "item")
+        known = indices >= 0
+        if not known.any():
+            positions(self.item_ids, ids[:1], "item", "pass a history with items of the table")
+        row = _row(indices[known], values[known], len(self.item_ids))
+        only, without = (self._places(each) for each in (items, filter_items))
+        model = self.model
+        if isinstance(model, LinRFMRatings):
+            model = copy.copy(model)
+            at = len(model.users_.means)
+            model.partial_fit_users([at], row)
+            found = model.recommend(at, row, self._at_most(N), filter_already_liked_items, *_either(only, without))
+        else:
+            liked = filter_already_liked_items
+            found = model.recommend(
+                [0], row, self._at_most(N), liked, _either(only, without)[0], True, _either(only, without)[1]
+            )
+            found = found[0][0], found[1][0]
+        columns, scores = _kept(*found)
+        ranks = np.arange(1, len(columns) + 1)
+        frame = pd.DataFrame({"item_id": self.item_ids[columns], "rank": ranks, "score": scores})
+        frame.attrs["unknown_items"] = wanted[~known].tolist()
+        return frame
+
+    def score(self, users: Any, items: Any) -> NDArray[Any]:
+        """Return the scores of pairs, shape (n,): for LinRFMRatings, the predicted ratings.
+
+        Parameters
+        ----------
+        users, items : id, or list of ids, shape (n,)
+            A single id stands opposite every other.
+
+        Raises
+        ------
+        IdError
+            A user or an item that is not in the table.
+        ParameterError
+            Two lists of different lengths.
+        """
+        self.check()
+        rows, columns = positions(self.user_ids, users, "user"), positions(self.item_ids, items, "item")
+        if len(rows) != len(columns) and 1 not in (len(rows), len(columns)):
+            raise ParameterError(f"there are {len(rows)} users and {len(columns)} items; pass one item for each user")
+        rows, columns = np.broadcast_arrays(rows, columns)
+        if isinstance(self.model, LinRFMRatings):
+            return np.asarray(self.model.predict(rows, columns))
+        U, V = self.model.user_factors[rows], self.model.item_factors[columns]
+        if hasattr(U, "multiply"):
+            return np.asarray(U.multiply(V).sum(axis=1)).ravel()
+        return np.asarray(np.einsum("ij,ij->i", U, V))
+
+    predict = score
 
     def recommend_all(
         self,
@@ -143,14 +306,10 @@ class TableModel:
             from pyarrow.parquet import ParquetWriter
 
         files.check_target(path)
-        try:
-            user_ids, item_ids = pa.array(self.user_ids.to_numpy()), pa.array(self.item_ids.to_numpy())
-        except pa.ArrowException as error:
-            raise DataError(
-                f"a Parquet column cannot hold ids of several types ({error}); fit to a table whose ids are all strings"
-            ) from error
+        self.check()
+        user_ids, item_ids = arrow_ids(self.user_ids), arrow_ids(self.item_ids)
         at_once = max(1, ROWS // max(1, self._at_most(N)))
-        score = pa.from_numpy_dtype(self.model.item_factors.dtype)
+        score = pa.from_numpy_dtype(self._dtype())
         schema = pa.schema({"user_id": user_ids.type, "item_id": item_ids.type, "rank": pa.int64(), "score": score})
         with (
             files.replacing(path) as partial,
@@ -169,23 +328,58 @@ class TableModel:
                 writer.write_table(pa.table(columns, schema=schema))
                 bar.update(len(users))
 
-    def similar(self, item: Any, N: int = 10) -> pd.DataFrame:
-        """Return the items with the most similar factors, by cosine, without the item itself.
+    def similar(self, item: Any, N: int = 10, min_interactions: int = 0) -> pd.DataFrame:
+        """Return the items that are liked as an item is, by cosine in the AGOP's metric, without the item itself.
+
+        Parameters
+        ----------
+        item : id, or list of ids
+        N : int
+        min_interactions : int
+            Users that a similar item has at least.
 
         Returns
         -------
-        DataFrame with the columns item_id, rank (from 1) and score
+        DataFrame with the columns item_id, rank (from 1) and score; for a list of ids, to_item_id before them
 
         Raises
         ------
         IdError
             An item that is not in the table.
         """
-        index = _single(self.item_ids, item, "item")
-        items, scores = self.model.similar_items(index, self._at_most(N), filter_items=[index])
-        recommended = _recommended(scores)
-        ranks = np.arange(1, np.count_nonzero(recommended) + 1)
-        return pd.DataFrame({"item_id": self.item_ids[items[recommended]], "rank": ranks, "score": scores[recommended]})
+        return self._similar(item, N, min_interactions, "item")
+
+    def similar_users(self, user: Any, N: int = 10, min_interactions: int = 0) -> pd.DataFrame:
+        """Return the users who like what a user likes; as :meth:`similar`, with user_id and to_user_id."""
+        return self._similar(user, N, min_interactions, "user")
+
+    def _similar(self, ids: Any, N: int, min_interactions: int, what: Literal["user", "item"]) -> pd.DataFrame:
+        self.check()
+        model = self._recommender(f"similar {what}s")
+        own = self.item_ids if what == "item" else self.user_ids
+        indices = positions(own, ids, what)
+        least = check_integer("min_interactions", min_interactions, 0)
+        left = None
+        if least > 0:
+            counts = np.bincount(self.user_items.indices, minlength=len(own)) if what == "item" else np.diff(
+                self.user_items.indptr
+            )  # fmt: skip
+            left = np.flatnonzero(counts >= least)
+        rows = []
+        find = model.similar_items if what == "item" else model.similar_users
+        at_most = min(check_integer("N", N, 0) + 1, len(own))
+        for place, index in enumerate(indices.tolist()):
+            found, scores = find(index, at_most, **({} if left is None else {f"{what}s": left}))
+            kept = (scores > np.finfo(scores.dtype).min) & (found != index) & (found >= 0)
+            found, scores = found[kept][:N], scores[kept][:N]
+            rows.append((np.full(len(found), place), found, np.arange(1, len(found) + 1), scores))
+        empty = np.empty((4, 0), dtype=np.intp)
+        together: Any = [np.concatenate(part) for part in zip(*rows, strict=True)] if rows else [*empty]
+        places, found, ranks, scores = together
+        columns = {f"{what}_id": own[found], "rank": ranks, "score": scores}
+        if pd.api.types.is_list_like(ids):
+            columns = {f"to_{what}_id": own[indices[places]], **columns}
+        return pd.DataFrame(columns)
 
     def explain(self, user: Any, item: Any, N: int = 10) -> tuple[float, pd.DataFrame]:
         """Return the score of an item for a user, and how much of it each item that the user likes accounts for.
@@ -195,22 +389,140 @@ class TableModel:
         score : float
             Exactly the sum of the shares of all liked items in the order in which they come.
         shares : DataFrame with the columns item_id and share
-            The N largest shares, the largest first.
+            The N largest shares, the largest first. ``.attrs["rest"]`` is what the others add up to, and
+            ``.attrs["others"]`` how many they are.
 
         Raises
         ------
         IdError
             A user or an item that is not in the table.
+        NotSupportedError
+            With LinRFMRatings, whose predictions are no sums over what the user has.
         """
+        self.check()
+        model = self._recommender("explain")
         row, column = _single(self.user_ids, user, "user"), _single(self.item_ids, item, "item")
-        score, contributions, _ = self.model.explain(row, self.user_items, column, N=N)
-        liked = np.array([index for index, _ in contributions], dtype=np.intp)
-        shares = np.array([share for _, share in contributions], dtype=np.float64)
-        return score, pd.DataFrame({"item_id": self.item_ids[liked], "share": shares})
+        score, contributions, _ = model.explain(row, self.user_items, column, N=len(self.item_ids))
+        shown_shares = contributions[: check_integer("N", N, 0)]
+        liked = np.array([index for index, _ in shown_shares], dtype=np.intp)
+        shares = np.array([share for _, share in shown_shares], dtype=np.float64)
+        frame = pd.DataFrame({"item_id": self.item_ids[liked], "share": shares})
+        frame.attrs["others"] = len(contributions) - len(shown_shares)
+        frame.attrs["rest"] = float(sum(share for _, share in contributions[len(shown_shares) :]))
+        return score, frame
+
+    def update(self, interactions: Any, duplicates: Duplicates = "last", **options: Any) -> Self:
+        """Take further interactions in: fold in the users and items that they are of, new ones too; return the model.
+
+        The factors of items that are known stay as they are, so that this takes moments; fit again from time to time.
+        A failure leaves the model as it was.
+
+        Parameters
+        ----------
+        interactions : Interactions, DataFrame, path
+            As in :meth:`from_table`.
+        duplicates : {"last", "sum", "error"}
+            Of repeated interactions, within what is given and with what the model has: the later one counts, the values
+            add up, or they are refused.
+        options
+            As in :meth:`from_table`.
+
+        Raises
+        ------
+        DataError
+            All that a table is refused for, and ids of another type than those of the model.
+        """
+        self.check()
+        if isinstance(interactions, Interactions):
+            new = interactions_of(interactions, **options)
+        else:
+            new = interactions_of(interactions, duplicates=duplicates, **options)
+        user_ids, users = _extended(self.user_ids, plain_ids(new.user_ids, "user"), "user")
+        item_ids, items = _extended(self.item_ids, plain_ids(new.item_ids, "item"), "item")
+        rows, columns = users[new.users], items[new.items]
+        shape = len(user_ids), len(item_ids)
+        user_items = _merged(self.user_items, rows, columns, new.values, shape, duplicates, (user_ids, item_ids))
+        model = copy.copy(self.model)
+        n_users, n_items = self.user_items.shape
+        changed = np.unique(rows)
+        fresh_items = np.arange(n_items, shape[1])
+        known = user_items[:, :n_items]
+        # new users by the items that are known, new items by all users, then all users by all items
+        fresh_users = np.arange(n_users, shape[0])
+        if isinstance(model, LinRFM) and model.factors is None and len(fresh_items):
+            raise NotSupportedError("the full form folds no new items in; fit again, or leave out their rows")
+        if len(fresh_users):
+            model.partial_fit_users(fresh_users, known[fresh_users])
+        if len(fresh_items):
+            model.partial_fit_items(fresh_items, csr_matrix(user_items[:, fresh_items].T))
+        if len(changed):
+            model.partial_fit_users(changed, user_items[changed])
+        vars(self).update(model=model, user_items=user_items, user_ids=user_ids, item_ids=item_ids)
+        return self
+
+    def with_titles(self, frame: pd.DataFrame, titles: Any, **options: Any) -> pd.DataFrame:
+        """Return a table of this model with the columns of an item table beside the items.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            What :meth:`recommend`, :meth:`similar` or the like returned.
+        titles : DataFrame or path
+            One item a row; a path as :func:`~rfm_recsys.datasets.read_interactions` takes it. Rows that do not fit are
+            left out with a warning that counts them.
+        options
+            ``item``, the column of item ids, and how a text is written: ``sep``, ``encoding`` and so on.
+        """
+        table, column = titles_of(titles, self.item_ids, **options)
+        places = pd.Index(table[column]).get_indexer(pd.Index(frame["item_id"]))
+        added = table.drop(columns=column)
+        joined = frame.reset_index(drop=True)
+        for name in added.columns:
+            values = added[name].to_numpy(dtype=object)
+            joined[name if name not in joined.columns else f"item_{name}"] = [
+                values[place] if place >= 0 else None for place in places
+            ]
+        joined.attrs = dict(frame.attrs)
+        return joined
+
+    def check(self) -> None:
+        """Raise DataError where the model and the table do not belong together, as after a change by hand."""
+        shape = self._shape()
+        if shape != self.user_items.shape or shape != (len(self.user_ids), len(self.item_ids)):
+            raise DataError(
+                f"the model has {shape[0]} users and {shape[1]} items, and the table {self.user_items.shape[0]} and "
+                f"{self.user_items.shape[1]}; to take new ones in, call update() rather than change the model"
+            )
+
+    def _shape(self) -> Any:
+        if isinstance(self.model, LinRFMRatings):
+            self.model._require_fit()
+            return len(self.model.users_.means), len(self.model.items_.means)
+        return self.model._form().shape
+
+    def _dtype(self) -> Any:
+        if isinstance(self.model, LinRFMRatings):
+            return np.dtype(self.model.items_.means.dtype)
+        return np.dtype(self.model.item_factors.dtype)
+
+    def _recommender(self, what: str) -> Any:
+        if isinstance(self.model, LinRFMRatings):
+            raise NotSupportedError(f"{what} is for LinRFM; fit the table with LinRFM() for it")
+        return self.model
 
     def save(self, fileobj_or_path: files.PathOrFile) -> None:
-        """Write all of it to exactly the path given (npz, no pickle); whole, or not at all."""
-        parameters, arrays = content_of(self.model)
+        """Write all of it to exactly the path given (npz, no pickle); whole, or not at all.
+
+        Raises
+        ------
+        DataError
+            The model and the table do not belong together, so that ``load`` would refuse it.
+        """
+        self.check()
+        is_ratings = isinstance(self.model, LinRFMRatings)
+        parameters, arrays = (ratings if is_ratings else recommender).content_of(self.model)
+        if is_ratings:
+            parameters["table_of"] = "LinRFMRatings"
         arrays |= {f"interactions_{part}": getattr(self.user_items, part) for part in CSR}
         for what, ids in (("user", self.user_ids), ("item", self.item_ids)):
             if _is_integer(ids):
@@ -227,32 +539,196 @@ class TableModel:
             user_ids, item_ids = _loaded_ids(arrays, "user"), _loaded_ids(arrays, "item")
             parts = tuple(arrays.pop(f"interactions_{part}") for part in CSR)
             user_items = csr_matrix(parts, shape=(len(user_ids), len(item_ids)))
-            user_items = check_interactions(user_items, np.dtype(np.float32))
-            model = model_of(LinRFM, parameters, arrays)
-            shape = model.user_factors.shape[0], model.item_factors.shape[0]
-            if shape != user_items.shape:
-                raise ValueError(f"factors for {shape} and ids for {user_items.shape} users and items")
+            user_items = check_interactions(user_items, np.dtype(np.float32), zeros=True)
+            model: Any
+            if parameters.pop("table_of", None) == "LinRFMRatings":
+                model = ratings.model_of(LinRFMRatings, parameters, arrays)
+            else:
+                model = recommender.model_of(LinRFM, parameters, arrays)
+            loaded = cls(model, user_items, user_ids, item_ids)
+            loaded.check()
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"{fileobj_or_path} holds no {KIND} ({error}); save it again") from error
-        return cls(model, user_items, user_ids, item_ids)
+        return loaded
 
     def _at_most(self, N: int) -> int:
         return min(check_integer("N", N, 0), len(self.item_ids))
 
+    def _places(self, ids: Any) -> Any:
+        """Return where ids stand among the items, without those that are not there; None for None."""
+        if ids is None:
+            return None
+        places = _among(self.item_ids, ids, "item")[1]
+        return np.asarray(places[places >= 0])
+
+    def _recommended(
+        self, wanted: pd.Index[Any], indices: NDArray[np.intp], N: int, liked: bool, only: Any, without: Any
+    ) -> Iterable[tuple[NDArray[Any], ...]]:
+        """Yield places in ``wanted``, item indices, ranks and scores of the users who are known."""
+        places = np.flatnonzero(indices >= 0)
+        groups = _groups(places, only, without)
+        for group, (chosen, left_out) in groups:
+            rows, items, ranks, scores = self._best(
+                indices[group], N, liked, self._places(chosen), self._places(left_out), at=group
+            )
+            yield rows, items, ranks, scores
+
+    def _popular(
+        self, wanted: pd.Index[Any], places: NDArray[np.intp], N: int, only: Any, without: Any
+    ) -> Iterable[tuple[NDArray[Any], ...]]:
+        """Yield what most users have, for users who are not known."""
+        counts = np.bincount(self.user_items.indices[self.user_items.data > 0], minlength=len(self.item_ids))
+        order = np.argsort(-counts, kind="stable")
+        for group, (chosen, left_out) in _groups(places, only, without):
+            kept = order if chosen is None else order[np.isin(order, self._places(chosen))]
+            if left_out is not None:
+                kept = kept[~np.isin(kept, self._places(left_out))]
+            kept = kept[: self._at_most(N)]
+            ranks = np.tile(np.arange(1, len(kept) + 1), len(group))
+            scores = np.full(len(ranks), np.nan, dtype=self._dtype())
+            yield np.repeat(group, len(kept)), np.tile(kept, len(group)), ranks, scores
+
     def _best(
-        self, users: NDArray[np.intp], N: int, filter_already_liked_items: bool
+        self,
+        users: NDArray[np.intp],
+        N: int,
+        filter_already_liked_items: bool,
+        only: NDArray[np.intp] | None = None,
+        without: NDArray[np.intp] | None = None,
+        at: NDArray[np.intp] | None = None,
     ) -> tuple[NDArray[np.intp], NDArray[np.int32], NDArray[np.intp], NDArray[Any]]:
-        """Return user indices, item indices, ranks and scores, one of each for every recommendation."""
+        """Return user indices (or what ``at`` has for them), item indices, ranks and scores, one each an item."""
+        check_flag("filter_already_liked_items", filter_already_liked_items)
         liked = self.user_items[users] if filter_already_liked_items else None
-        items, scores = self.model.recommend(users, liked, self._at_most(N), filter_already_liked_items)
+        filtered, chosen = _either(only, without)
+        how = {"filter_items": filtered, "items": chosen}
+        items, scores = self.model.recommend(users, liked, self._at_most(N), filter_already_liked_items, **how)
         recommended = _recommended(scores)
         rows, slots = np.nonzero(recommended)
-        return users[rows], items[recommended], slots + 1, scores[recommended]
+        return (users if at is None else at)[rows], items[recommended], slots + 1, scores[recommended]
+
+
+def _either(
+    only: NDArray[np.intp] | None, without: NDArray[np.intp] | None
+) -> tuple[NDArray[np.intp] | None, NDArray[np.intp] | None]:
+    """Return items to leave out and items to choose from, of which the models take one."""
+    if only is None:
+        return without, None
+    return None, only if without is None else only[~np.isin(only, without)]
+
+
+def _groups(places: NDArray[np.intp], only: Any, without: Any) -> list[tuple[NDArray[np.intp], tuple[Any, Any]]]:
+    """Return places that have the same rules together."""
+    if not isinstance(only, dict) and not isinstance(without, dict):
+        return [(places, (only, without))]
+    rules = [tuple(rule.get(place) if isinstance(rule, dict) else rule for rule in (only, without)) for place in places]
+    plain: Any = [place for place, rule in zip(places, rules, strict=True) if rule == (None, None)]
+    own: Any = [(np.array([place]), rule) for place, rule in zip(places, rules, strict=True) if rule != (None, None)]
+    return ([(np.array(plain, dtype=np.intp), (None, None))] if plain else []) + own  # type: ignore[no-any-return]
+
+
+def _rules(rule: Restriction, wanted: pd.Index[Any]) -> Any:
+    """Return a rule for all, or rules by the place of the user."""
+    if not isinstance(rule, Mapping):
+        return rule
+    return {place: [*rule[user]] for place, user in enumerate(wanted.tolist()) if user in rule}
+
+
+def _among(known: pd.Index[Any], ids: Any, what: str) -> tuple[pd.Index[Any], NDArray[np.intp]]:
+    """Return ids, and where they stand among the known ones: -1 for one that does not."""
+    try:
+        wanted = pd.Index(ids if pd.api.types.is_list_like(ids) else [ids], tupleize_cols=False)
+        return wanted, known.get_indexer(wanted).astype(np.intp)
+    except (TypeError, ValueError) as error:
+        raise ParameterTypeError(f"{what} ids are no list of ids ({error}); pass one id, or a list of them") from error
+
+
+def _history(history: Any) -> tuple[list[Any], NDArray[np.float32]]:
+    frame = None if isinstance(history, Mapping | str) else frame_of(history)
+    if frame is not None:
+        from rfm_recsys.datasets.interactions import usual_columns
+
+        columns = usual_columns(frame.columns)
+        if "item" not in columns:
+            raise DataError(f"the history has the columns {[*frame.columns]}; call that of the items item_id")
+        ids = frame[columns["item"]].tolist()
+        values: Any = frame[columns["value"]].tolist() if "value" in columns else [1] * len(ids)
+    elif isinstance(history, Mapping):
+        ids, values = [*history], [*history.values()]
+    else:
+        ids = [*history] if pd.api.types.is_list_like(history) else [history]
+        values = [1] * len(ids)
+    try:
+        numbers = np.array(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"a value of the history is no number ({error}); pass numbers") from error
+    if not ids or not np.isfinite(numbers).all():
+        raise DataError("the history is empty, or a value is not finite; pass at least one item that the user has")
+    return ids, numbers
+
+
+def _row(items: NDArray[np.intp], values: NDArray[np.float32], n_items: int) -> csr_matrix:
+    """Return a row of a matrix; of an item given twice the last value counts."""
+    unique, last = np.unique(items[::-1], return_index=True)
+    return csr_matrix((values[::-1][last], (np.zeros(len(unique), dtype=np.intp), unique)), shape=(1, n_items))
+
+
+def _extended(known: pd.Index[Any], new: pd.Index[Any], what: str) -> tuple[pd.Index[Any], NDArray[np.intp]]:
+    """Return the ids with new ones behind, and where the latter all stand."""
+    kinds = [{type(value) for value in ids[:1000].tolist()} for ids in (known, new)]
+    if len(known) and len(new) and not kinds[0] & kinds[1] and {int, float} != kinds[0] | kinds[1]:
+        raise DataError(
+            f"the {what} ids are of type {_kinds(kinds[1])}, and those of the model of type {_kinds(kinds[0])}; pass "
+            "them in the type of the model's"
+        )
+    fresh = new[known.get_indexer(new) < 0]
+    if len(fresh) == 0:
+        return known, known.get_indexer(new).astype(np.intp)
+    values = [*known.tolist(), *fresh.tolist()]
+    both = plain_ids(pd.Index(values, dtype=object if len({type(value) for value in values}) > 1 else None), what)
+    return both, both.get_indexer(new).astype(np.intp)
+
+
+def _kinds(kinds: set[type]) -> str:
+    return ", ".join(sorted(kind.__name__ for kind in kinds))
+
+
+def _merged(
+    old: csr_matrix,
+    rows: NDArray[np.intp],
+    columns: NDArray[np.intp],
+    values: NDArray[np.float32],
+    shape: tuple[int, int],
+    duplicates: str,
+    ids: tuple[pd.Index[Any], pd.Index[Any]],
+) -> csr_matrix:
+    """Return a matrix with further entries, stored zeros included."""
+    before = coo_matrix(old)
+    all_rows, all_columns = np.r_[before.row, rows], np.r_[before.col, columns]
+    all_values = np.r_[before.data, values].astype(np.float64)
+    key = all_rows.astype(np.int64) * shape[1] + all_columns
+    order = np.argsort(key, kind="stable")
+    key, all_values = key[order], all_values[order]
+    last = np.flatnonzero(np.append(key[1:] != key[:-1], True))
+    if duplicates == "error" and len(last) < len(key):
+        at = int(key[np.flatnonzero(key[1:] == key[:-1])[0]])
+        user, item = ids[0][at // shape[1]], ids[1][at % shape[1]]
+        raise DataError(f"user {user} has item {item} already; pass {option('duplicates', 'last')}")
+    merged = np.add.reduceat(all_values, np.append(0, last[:-1] + 1)) if duplicates == "sum" else all_values[last]
+    if not np.isfinite(merged.astype(np.float32)).all():
+        raise DataError("the values of an interaction add up to more than float32 holds; scale them down")
+    kept = key[last]
+    return csr_matrix((merged.astype(np.float32), (kept // shape[1], kept % shape[1])), shape=shape)
 
 
 def _recommended(scores: NDArray[Any]) -> NDArray[np.bool_]:
     """Return where the slots hold an item: one that is left out has the lowest finite number."""
     return np.asarray(scores > np.finfo(scores.dtype).min)
+
+
+def _kept(items: NDArray[Any], scores: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    recommended = _recommended(scores)
+    return items[recommended], scores[recommended]
 
 
 def _single(known: pd.Index[Any], wanted: Any, what: str) -> int:
@@ -263,6 +739,19 @@ def _single(known: pd.Index[Any], wanted: Any, what: str) -> int:
 
 def _is_integer(ids: pd.Index[Any]) -> bool:
     return isinstance(ids.dtype, np.dtype) and ids.dtype.kind in "iu"
+
+
+def arrow_ids(ids: pd.Index[Any]) -> Any:
+    """Return ids as Arrow holds them; raises DataError where it cannot."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(ids.to_numpy())
+    except (pa.ArrowException, OverflowError, UnicodeError) as error:
+        raise DataError(
+            f"a Parquet column cannot hold these ids ({error}); fit to a table whose ids are strings of valid text, or "
+            "write CSV or JSON lines"
+        ) from error
 
 
 def plain_ids(ids: pd.Index[Any], what: str) -> pd.Index[Any]:

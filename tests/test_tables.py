@@ -173,10 +173,10 @@ def test_a_file_for_all_users_that_is_interrupted_leaves_the_old_one(
     monkeypatch.setattr(tables, "ROWS", 30)
     recommend = model.model.recommend
 
-    def interrupted(users: NDArray[Any], *arguments: Any) -> Any:
+    def interrupted(users: NDArray[Any], *arguments: Any, **named: Any) -> Any:
         if users[0] > 0:
             raise KeyboardInterrupt
-        return recommend(users, *arguments)
+        return recommend(users, *arguments, **named)
 
     monkeypatch.setattr(model.model, "recommend", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -196,7 +196,7 @@ def test_a_target_that_cannot_be_written_is_refused_before_the_work(
 
 
 def test_ids_of_several_types_are_refused_for_parquet(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot hold ids of several types"):
+    with pytest.raises(DataError, match="a Parquet column cannot hold these ids"):
         fitted(table(NAMINGS["mixed"])).recommend_all(tmp_path / "all.parquet", show_progress=False)
     assert not [*tmp_path.iterdir()]
 
@@ -301,7 +301,7 @@ def test_unknown_ids_are_named(model: TableModel) -> None:
     with pytest.raises(IdError, match="item id 'x' is not among"):
         model.similar("x")
     with pytest.raises(ParameterTypeError, match="pass one id"):
-        model.similar(["no. 001"])
+        model.explain(["no. 001"], "no. 001")
 
 
 @pytest.mark.parametrize("value", [True, UUID(int=3), ("a", 1), datetime.date(2024, 2, 1), 1j])
@@ -315,7 +315,7 @@ def test_ids_that_a_file_cannot_hold_are_refused_before_the_fit(value: Any) -> N
 
 def test_anything_but_a_table_is_refused() -> None:
     with pytest.raises(ParameterTypeError, match="interactions is a list; pass a DataFrame, a path, or Interactions"):
-        TableModel.from_table([(1, 2)])  # type: ignore[arg-type]
+        TableModel.from_table([(1, 2)])
     for wrong in ("als", LinRFM):
         with pytest.raises(ParameterTypeError, match=r"model is .*; pass a LinRFM"):
             TableModel.from_table(table(), wrong)  # type: ignore[arg-type]

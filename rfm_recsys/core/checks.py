@@ -90,11 +90,12 @@ def check_interactions(
     rows: int | None = None,
     columns: int | None = None,
     name: str = "user_items",
+    zeros: bool = False,
 ) -> csr_matrix:
     """Return interactions as a CSR matrix of ``dtype`` in canonical form; the caller's matrix is left as it was.
 
-    Canonical: indices sorted, duplicates added up, stored zeros dropped (a stored zero says what no entry says). Of
-    fewer columns than ``columns``, those that are missing have no entries.
+    Canonical: indices sorted, duplicates added up, and stored zeros dropped, unless ``zeros`` are asked for. Of fewer
+    columns than ``columns``, those that are missing have no entries.
 
     Raises
     ------
@@ -118,10 +119,16 @@ def check_interactions(
     if columns is not None and csr.shape[1] < columns:
         csr = csr_matrix((csr.data, csr.indices, csr.indptr), shape=(csr.shape[0], columns))
     csr = _finite(csr, dtype, (one, other))
-    if not csr.data.all():
-        csr = csr.copy()
-        csr.eliminate_zeros()
-    return csr
+    return csr if zeros else without_zeros(csr)
+
+
+def without_zeros(matrix: csr_matrix) -> csr_matrix:
+    """Return the matrix without stored zeros; the caller's is left as it was."""
+    if matrix.data.all():
+        return matrix
+    matrix = matrix.copy()
+    matrix.eliminate_zeros()
+    return matrix
 
 
 def check_observed(matrix: Any) -> csr_matrix:

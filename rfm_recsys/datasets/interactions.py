@@ -119,7 +119,9 @@ class Interactions:
         return digest.hexdigest()
 
 
-def positions(known: "pd.Index[Any]", ids: Any, what: str) -> NDArray[np.intp]:
+def positions(
+    known: "pd.Index[Any]", ids: Any, what: str, advice: str = "leave it out, or pass it in their type"
+) -> NDArray[np.intp]:
     """Return where an id, or ids, stand among the known ones, shape (n,); raises IdError for one that does not."""
     try:
         wanted = pd.Index(ids if pd.api.types.is_list_like(ids) else [ids], tupleize_cols=False)
@@ -128,9 +130,10 @@ def positions(known: "pd.Index[Any]", ids: Any, what: str) -> NDArray[np.intp]:
         raise ParameterTypeError(f"{what} ids are no list of ids ({error}); pass one id, or a list of them") from error
     unknown = wanted[indices < 0].tolist()
     if unknown:
+        more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
         raise IdError(
-            f"{what} id {unknown[0]!r} is not among the {len(known)} known ones, which begin with "
-            f"{known[:1].tolist()}; leave it out, or pass it in their type"
+            f"{what} id {unknown[0]!r}{more} is not among the {len(known)} known ones, which begin with "
+            f"{known[:1].tolist()}; {advice}"
         )
     return indices
 

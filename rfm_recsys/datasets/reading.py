@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -369,3 +370,64 @@ def interactions_of(
         frame, own["user"], own["item"], own.get("value"), own.get("timestamp"), duplicates, event=own.get("event"),
         event_weights=taking.event_weights, ones=taking.ones, min_rating=taking.min_rating,
     )  # fmt: skip
+
+
+def titles_of(titles: Any, item_ids: "pd.Index[Any]", item: str | None = None, **how: Any) -> tuple[pd.DataFrame, str]:
+    """Return an item table, its ids in the type of ``item_ids``, each once, and the column that they are in.
+
+    Rows of a text that have not as many fields as there are columns are left out, with a warning that counts them.
+    """
+    if isinstance(titles, str | PathLike):
+        frame = _item_table(Path(titles), Dialect(**how).checked())
+    else:
+        found = frame_of(titles)
+        if found is None:
+            raise ParameterTypeError(f"titles are a {type(titles).__name__}; pass a DataFrame, or a path")
+        frame = found
+    columns = [*frame.columns]
+    column = item or usual_columns(columns).get("item")
+    if column is None or columns.count(column) != 1:
+        asked = f"column {item!r} stands {columns.count(item)} times" if item else "no column of item ids is recognised"
+        raise DataError(f"{asked} among {columns} of the titles; pass its name, as {option('item', str(columns[0]))}")
+    by_text = {str(known): known for known in item_ids.tolist()}
+    ids = [by_text.get(str(value)) if isinstance(value, str | int | np.integer) else value for value in frame[column]]
+    frame = frame.assign(**{column: pd.Series(ids, index=frame.index, dtype=object)})
+    frame = frame[frame[column].notna()].drop_duplicates(column)
+    if len(frame) == 0:
+        raise DataError(
+            f"no item of the titles, by column {column!r}, is one of the model; pass another column or file"
+        )
+    return frame, column
+
+
+def _item_table(path: Path, dialect: Dialect) -> pd.DataFrame:
+    if not path.is_file():
+        raise DataError(f"there is no file {path}; pass the path of a table with an item a row")
+    with path.open("rb") as raw:
+        begin = raw.read(4)
+    if begin == b"PAR1":
+        frame: pd.DataFrame = pd.read_parquet(path)
+        return frame
+    table = text.recognised(path, dialect, lambda header: "item" in usual_columns(header), lenient=True)
+    width, rows, misfits = len(table.names), [], 0
+    try:
+        for _, row in table.rows():
+            if len(row) == width:
+                rows.append(row)
+            else:
+                misfits += 1
+    except text.FaultError as fault:
+        raise DataError(f"{path}, line {fault.line}: {fault}; mend the line, or pass {option('quote', '')}") from fault
+    except text.READING as error:
+        raise DataError(
+            f"{path} cannot be read: {error}; pass its encoding, as {option('encoding', 'latin-1')}"
+        ) from error
+    if misfits:
+        warnings.warn(
+            f"{misfits:,} of {misfits + len(rows):,} rows of {path} have not {width} fields, and are left out",
+            stacklevel=3,
+        )
+    broken = any("\udc80" <= letter <= "\udcff" for row in rows for field in row for letter in field)
+    if broken:
+        raise DataError(f"{path} is not in UTF-8; pass what it is written in, as {option('encoding', 'latin-1')}")
+    return pd.DataFrame(rows, columns=table.names)

@@ -247,8 +247,13 @@ def rows_of(
             yield begun, row
 
 
-def recognised(path: Path, dialect: Dialect, known: Callable[[Sequence[str]], bool]) -> TextTable:
-    """Return a file with what it is written in; ``known`` says whether a header names users and items."""
+def recognised(
+    path: Path, dialect: Dialect, known: Callable[[Sequence[str]], bool], lenient: bool = False
+) -> TextTable:
+    """Return a file with what it is written in.
+
+    ``known`` says whether a header names what is looked for; ``lenient``: rows may have more fields or fewer.
+    """
     try:
         with opened(path) as source:
             begin = source.read(SAMPLE)
@@ -281,7 +286,7 @@ def recognised(path: Path, dialect: Dialect, known: Callable[[Sequence[str]], bo
         path, replace(dialect, quote=quote), mark, header or skipped, _stripped(names), rows[dialect.header :],
         dialect.quote is None,
     )  # fmt: skip
-    return _with_quotes(table) if table.guessed else table
+    return _with_quotes(table, lenient) if table.guessed else table
 
 
 def _stripped(names: list[str]) -> list[str]:
@@ -348,7 +353,7 @@ def _separator(path: Path, lines: list[str], dialect: Dialect, known: Callable[[
     return found[0][3]
 
 
-def _with_quotes(table: TextTable) -> TextTable:
+def _with_quotes(table: TextTable, lenient: bool) -> TextTable:
     """Return the table with the quotation marks that it has; raises DataError where that cannot be told."""
     mark = table.dialect.quote or '"'
     if not _has(table, mark.encode()):
@@ -358,7 +363,7 @@ def _with_quotes(table: TextTable) -> TextTable:
     spans = 0  # the line of the first row of several lines
     try:
         for begun, row in table.rows(quoted=True):
-            if len(row) != width:
+            if len(row) != width and not lenient:
                 raise FaultError(begun, f"{len(row)} fields where there are {width} columns")
             if not spans and any("\n" in field or "\r" in field for field in row):
                 spans = begun
@@ -366,6 +371,8 @@ def _with_quotes(table: TextTable) -> TextTable:
         fault = found
     if fault is None and not spans:
         return table
+    if lenient:
+        return table if fault is None else replace(table, dialect=replace(table.dialect, quote=""))
     plain, wrapped = _plain_rows(table, width, mark)
     how = f"pass {option('quote', mark)} or {option('quote', '')}"
     if fault is None:

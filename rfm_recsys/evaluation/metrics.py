@@ -361,7 +361,7 @@ def user_metrics(
     ids : integer array, shape (n_users, depth)
         Recommended items, best first; -1 is an empty slot.
     target : sparse matrix, shape (n_users, n_items)
-        Its stored entries are the items to be found.
+        Its entries above 0 are the items to be found.
     cutoffs : sequence of int
     fold_in : sparse matrix, shape (n_users, n_items), optional
         What each user has already, which AUC does not count as a candidate; without it, nothing.
@@ -380,6 +380,10 @@ def user_metrics(
     """
     cuts = _cutoffs(cutoffs)
     wanted = canonical_csr(target)
+    if (wanted.data <= 0).any():
+        wanted = wanted.copy()
+        wanted.data = np.maximum(wanted.data, 0)
+        wanted.eliminate_zeros()
     owned = csr_matrix(wanted.shape, dtype=np.float32) if fold_in is None else canonical_csr(fold_in)
     if owned.shape != wanted.shape:
         raise DataError(f"fold_in has the shape {owned.shape}, target {wanted.shape}; pass rows of the same users")

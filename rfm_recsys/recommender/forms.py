@@ -17,10 +17,10 @@ from rfm_recsys.core.arrays import Floats, csr_arrays
 from rfm_recsys.core.checks import check_parts
 from rfm_recsys.core.linalg import eigh, gram, multiply
 from rfm_recsys.core.memory import check_memory
+from rfm_recsys.core.ranking import TopList, row_norms, sparse_row_norms, top_dense, top_sparse, unit_rows
 from rfm_recsys.errors import NotFittedError, NotSupportedError, ParameterError, ParameterTypeError
 from rfm_recsys.recommender.agop import feature_map
 from rfm_recsys.recommender.blocks import Settings, leave_one_out, solve_users, solve_users_full
-from rfm_recsys.recommender.ranking import TopList, row_norms, sparse_row_norms, top_dense, top_sparse, unit_rows
 
 LOW_RANK_INSTEAD = "fit with factors=256 instead of None"
 

@@ -33,10 +33,21 @@ from rfm_recsys.core.checks import (
     check_row,
     check_seed,
     shown,
+    without_zeros,
 )
 from rfm_recsys.core.files import PathOrFile, check_target
 from rfm_recsys.core.parameters import Parameters, checked, from_json, parameter, to_json
 from rfm_recsys.core.progress import progress
+from rfm_recsys.core.ranking import (
+    TopList,
+    among,
+    answer,
+    candidates_of,
+    itself_first,
+    places_among,
+    row_norms,
+    top_dense,
+)
 from rfm_recsys.core.runtime import threads
 from rfm_recsys.errors import (
     DataError,
@@ -49,16 +60,6 @@ from rfm_recsys.errors import (
 from rfm_recsys.recommender.blocks import CHOSEN, WAYS, Settings
 from rfm_recsys.recommender.checkpoint import Checkpoint, fingerprint
 from rfm_recsys.recommender.forms import Form, form_from, form_of, with_rows
-from rfm_recsys.recommender.ranking import (
-    TopList,
-    among,
-    answer,
-    candidates_of,
-    itself_first,
-    places_among,
-    row_norms,
-    top_dense,
-)
 from rfm_recsys.recommender.rounds import Callback, block_of_users, check_fit_memory, run_rounds
 from rfm_recsys.recommender.tuning import FALLBACK, TRIALS, Row, choose, settled
 from rfm_recsys.recommender.values import MEANINGS, confidences, user_levels, weights
@@ -508,12 +509,12 @@ class LinRFM(Fitted, Parameters):
         ids, single = check_ids(userid, None if recalculate_user else n_users, "user")
         rows = None
         if filter_already_liked_items or recalculate_user:
-            rows = check_interactions(check_csr(user_items), form.dtype, rows=len(ids), columns=n_items)
+            rows = check_interactions(check_csr(user_items), form.dtype, rows=len(ids), columns=n_items, zeros=True)
         candidates, filtered = candidates_of(n_items, items, filter_items, "item")
         if candidates is not None:
             N = min(check_integer("N", N, 0), len(candidates))
         with self._on_threads():
-            users = form.fold_in(self._confidences(rows)) if recalculate_user else form.users_at(ids)
+            users = form.users_at(ids) if not recalculate_user else form.fold_in(self._confidences(without_zeros(rows)))
             listed = among(candidates, rows if filter_already_liked_items else None)
             ranked = form.items if candidates is None else form.items_at(candidates)
             lists = form.best(users, ranked, listed, filtered, N)

@@ -18,10 +18,10 @@ from scipy.sparse import csr_matrix
 
 from rfm_recsys.core.arrays import Floats, csr_arrays, row_of_entry
 from rfm_recsys.core.linalg import multiply, weighted_gram
+from rfm_recsys.core.ranking import top_dense
 from rfm_recsys.errors import DataError
 from rfm_recsys.recommender.agop import low_rank_map
 from rfm_recsys.recommender.blocks import CHOSEN, WAYS, Settings, UserBlock, solve_users
-from rfm_recsys.recommender.ranking import top_dense
 from rfm_recsys.recommender.rounds import eigenpairs, low_rank_rounds, norms
 from rfm_recsys.recommender.values import confidences
 

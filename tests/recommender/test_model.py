@@ -725,6 +725,7 @@ def test_columns_that_are_missing_at_the_end_have_no_entries(factors: int | None
     """As in a matrix made before a partial fit, or from triplets without the last item."""
     data = interactions()
     data = data.multiply(np.where(np.add.outer(np.arange(80) >= 5, np.arange(40) < 30), 1, 0)).tocsr()
+    data.eliminate_zeros()
     model, whole = fitted(data, factors), data[:5]
     narrow = form(whole[:, :30])
     for user in range(5):
