@@ -21,7 +21,7 @@ from rfm_recsys.core.checks import check_choice, check_flag, check_integer, chec
 from rfm_recsys.core.extras import extra
 from rfm_recsys.core.renamed import warn_renamed
 from rfm_recsys.core.wording import option
-from rfm_recsys.datasets.interactions import Duplicates, Interactions, positions
+from rfm_recsys.datasets.interactions import Duplicates, Interactions, index_of, positions
 from rfm_recsys.datasets.reading import frame_of, interactions_of, titles_of
 from rfm_recsys.errors import (
     DataError,
@@ -354,8 +354,10 @@ class TableModel:
         return self._similar(user, N, min_interactions, "user")
 
     def _similar(self, ids: Any, N: int, min_interactions: int, what: Literal["user", "item"]) -> pd.DataFrame:
-        self.check()
         model = self._recommender(f"similar {what}s")
+        axis = 1 if what == "item" else 0
+        if self._shape()[axis] != self.user_items.shape[axis]:
+            self.check()
         own = self.item_ids if what == "item" else self.user_ids
         indices = positions(own, ids, what)
         least = check_integer("min_interactions", min_interactions, 0)
@@ -637,7 +639,7 @@ def _rules(rule: Restriction, wanted: pd.Index[Any]) -> Any:
 def _among(known: pd.Index[Any], ids: Any, what: str) -> tuple[pd.Index[Any], NDArray[np.intp]]:
     """Return ids, and where they stand among the known ones: -1 for one that does not."""
     try:
-        wanted = pd.Index(ids if pd.api.types.is_list_like(ids) else [ids], tupleize_cols=False)
+        wanted = index_of(ids if pd.api.types.is_list_like(ids) else [ids])
         return wanted, known.get_indexer(wanted).astype(np.intp)
     except (TypeError, ValueError) as error:
         raise ParameterTypeError(f"{what} ids are no list of ids ({error}); pass one id, or a list of them") from error
@@ -685,7 +687,7 @@ def _extended(known: pd.Index[Any], new: pd.Index[Any], what: str) -> tuple[pd.I
     if len(fresh) == 0:
         return known, known.get_indexer(new).astype(np.intp)
     values = [*known.tolist(), *fresh.tolist()]
-    both = plain_ids(pd.Index(values, dtype=object if len({type(value) for value in values}) > 1 else None), what)
+    both = plain_ids(index_of(values), what)
     return both, both.get_indexer(new).astype(np.intp)
 
 
@@ -767,8 +769,7 @@ def plain_ids(ids: pd.Index[Any], what: str) -> pd.Index[Any]:
                 f"{what} id {value!r} is of type {type(value).__name__}; make the ids strings, e.g. with "
                 "frame[column].astype(str)"
             )
-    plain: pd.Index[Any] = pd.Index(values, dtype=object if len({type(value) for value in values}) > 1 else None)
-    return plain
+    return index_of(values)
 
 
 def _loaded_ids(arrays: dict[str, NDArray[Any]], what: str) -> pd.Index[Any]:

@@ -14,6 +14,7 @@ from rfm_recsys.errors import MissingExtraError
 HELP = "lin-RFM recommendations."
 COMMANDS = {  # and the extra that each needs
     "fit": "cli",
+    "update": "cli",
     "recommend": "cli",
     "similar": "cli",
     "explain": "cli",
@@ -23,6 +24,15 @@ COMMANDS = {  # and the extra that each needs
 
 
 def main() -> None:
+    """Run the command line; an interruption ends it with one line, at any moment."""
+    try:
+        _main()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _main() -> None:
     """Run the command line; without the packages that it needs, print the help or which extra brings them."""
     first = sys.argv[1] if len(sys.argv) > 1 else "--help"
     try:

@@ -9,9 +9,29 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from rfm_recsys.cli.console import console, say
-from rfm_recsys.cli.options import ResultOption, report_beside
+from rfm_recsys.cli.console import console, say, status
+from rfm_recsys.cli.options import (
+    DecimalOption,
+    DuplicatesOption,
+    EncodingOption,
+    EscapeOption,
+    EventColumn,
+    EventWeightsOption,
+    HeaderOption,
+    ItemColumn,
+    MinRatingOption,
+    OnesOption,
+    QuoteOption,
+    ResultOption,
+    SepOption,
+    TimestampColumn,
+    UserColumn,
+    ValueColumn,
+    reading,
+    report_beside,
+)
 from rfm_recsys.core.files import check_target
+from rfm_recsys.datasets import Interactions
 from rfm_recsys.datasets.catalogue import SOURCES, load
 from rfm_recsys.errors import ParameterError
 from rfm_recsys.evaluation import CANDIDATES, parse_budget, read_protocol, write_json
@@ -52,6 +72,21 @@ def compare(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How often to repeat all, with the seeds 0, 1, ...")] = 1,
     output: ResultOption = Path("compare.json"),
+    user: UserColumn = None,
+    item: ItemColumn = None,
+    value: ValueColumn = None,
+    timestamp: TimestampColumn = None,
+    event: EventColumn = None,
+    event_weights: EventWeightsOption = None,
+    duplicates: DuplicatesOption = "last",
+    ones: OnesOption = False,
+    min_rating: MinRatingOption = None,
+    sep: SepOption = None,
+    header: HeaderOption = True,
+    encoding: EncodingOption = None,
+    quote: QuoteOption = None,
+    escape: EscapeOption = "",
+    decimal: DecimalOption = None,
 ) -> None:
     """Compare models by the same splits and the same tuning; print a table, write JSON and an HTML report.
 
@@ -69,8 +104,15 @@ def compare(
     spend = parse_budget(budget or "30") if tune else None
     rules = read_protocol(protocol or _usual_protocol(dataset))
     source = dataset or rules.dataset
-    with console().status(f"loading {source}"):
-        data = load(source)
+    how_read = reading(
+        user=user, item=item, value=value, timestamp=timestamp, event=event, event_weights=event_weights,
+        duplicates=duplicates, ones=ones, min_rating=min_rating, sep=sep, header=header, encoding=encoding, quote=quote,
+        escape=escape, decimal=decimal,
+    )  # fmt: skip
+    with status(f"loading {source}"):
+        data = load(source, **how_read)
+    if isinstance(data, Interactions) and data.summary:
+        say(data.summary)
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn(),
         console=console(), transient=True,

@@ -8,15 +8,35 @@ from typing import Annotated, Any
 import typer
 
 from rfm_recsys import LinRFM, TableModel
-from rfm_recsys.cli.console import console, say
-from rfm_recsys.cli.options import SchedulerOption, UsersOption, WorkersOption, cluster, users_beside
+from rfm_recsys.cli.console import say, status
+from rfm_recsys.cli.options import (
+    DecimalOption,
+    DuplicatesOption,
+    EncodingOption,
+    EscapeOption,
+    EventColumn,
+    EventWeightsOption,
+    HeaderOption,
+    ItemColumn,
+    MinRatingOption,
+    OnesOption,
+    QuoteOption,
+    SchedulerOption,
+    SepOption,
+    TimestampColumn,
+    UserColumn,
+    UsersOption,
+    ValueColumn,
+    WorkersOption,
+    cluster,
+    reading,
+    users_beside,
+)
 from rfm_recsys.core.files import check_target
-from rfm_recsys.datasets import read_interactions
-from rfm_recsys.errors import ParameterError
+from rfm_recsys.datasets import Interactions, load
+from rfm_recsys.errors import DataError, ParameterError
 
-
-def _column(role: str) -> Any:
-    return typer.Option(help=f"Column of the {role}; by default the one with a usual name.", show_default=False)
+ON_CLUSTER = {"user", "item", "value", "timestamp", "duplicates"}
 
 
 def _chosen(what: str) -> Any:
@@ -27,19 +47,27 @@ def fit(
     interactions: Annotated[
         str,
         typer.Argument(
-            help="A CSV or Parquet file, one interaction a row; on a cluster, a Parquet file or a folder of them, also "
-            "as s3://... and the like.",
+            help="A table, one interaction a row: CSV and its kin, JSON lines, Parquet; or a MovieLens name or folder. "
+            "On a cluster, a Parquet file or a folder of them, also as s3://... and the like.",
             show_default=False,
         ),
     ],
     model: Annotated[Path, typer.Option(help="Where to write the model.")] = Path("model.rfm"),
-    user: Annotated[str | None, _column("user ids")] = None,
-    item: Annotated[str | None, _column("item ids")] = None,
-    value: Annotated[str | None, _column("confidences or ratings")] = None,
-    timestamp: Annotated[str | None, _column("timestamps")] = None,
-    duplicates: Annotated[
-        str, typer.Option(help="Of several rows for one user and item: take the 'last', the 'sum', or end in 'error'.")
-    ] = "last",
+    user: UserColumn = None,
+    item: ItemColumn = None,
+    value: ValueColumn = None,
+    timestamp: TimestampColumn = None,
+    event: EventColumn = None,
+    event_weights: EventWeightsOption = None,
+    duplicates: DuplicatesOption = "last",
+    ones: OnesOption = False,
+    min_rating: MinRatingOption = None,
+    sep: SepOption = None,
+    header: HeaderOption = True,
+    encoding: EncodingOption = None,
+    quote: QuoteOption = None,
+    escape: EscapeOption = "",
+    decimal: DecimalOption = None,
     factors: Annotated[str, typer.Option(help="Number of factors, or 'full' for the full form.")] = str(
         LinRFM().factors
     ),
@@ -79,23 +107,38 @@ def fit(
         None if factors == "full" else int(factors), regularization, alpha, iterations, power, item_norm, user_norm,
         random_state=seed, values=values, prior_norm=prior_norm, oversampling=oversampling,
     )  # fmt: skip
-    columns = {"user": user, "item": item, "value": value, "timestamp": timestamp}
-    reading: dict[str, Any] = {**columns, "duplicates": duplicates}
+    how_read = reading(
+        user=user, item=item, value=value, timestamp=timestamp, event=event, event_weights=event_weights,
+        duplicates=duplicates, ones=ones, min_rating=min_rating, sep=sep, header=header, encoding=encoding, quote=quote,
+        escape=escape, decimal=decimal,
+    )  # fmt: skip
     kept = model.with_name(f"{model.name}.checkpoint") if checkpoint else None
     how: dict[str, Any] = {"show_progress": sys.stderr.isatty(), "checkpoint": kept}
     if on_cluster:
+        if others := sorted(how_read.keys() - ON_CLUSTER):
+            raise ParameterError(f"--{others[0]} is for one machine; write the table as Parquet, and pass that")
         begun = time.perf_counter()
         with cluster(scheduler, workers) as client:
             from rfm_recsys.distributed import fit as fit_on_cluster
 
             folder = users_beside(model, users)
-            fitted = fit_on_cluster(interactions, client, recommender, users=folder, report=report, **reading, **how)
+            fitted = fit_on_cluster(interactions, client, recommender, users=folder, report=report, **how_read, **how)
         size, written = f"{len(fitted.item_ids):,} items", f"{model} and {folder}"
     else:
-        with console().status(f"reading {interactions}"):
-            table = read_interactions(interactions, **reading)
+        with status(f"reading {interactions}"):
+            table = load(interactions, **how_read)
+        if not isinstance(table, Interactions):
+            raise DataError(f"{interactions} is split into training and test; pass one table to fit to")
+        if table.summary:
+            say(table.summary)
         begun = time.perf_counter()
-        fitted = TableModel.from_table(table, recommender, **how)
+        try:
+            fitted = TableModel.from_table(table, recommender, **how)
+        except KeyboardInterrupt:
+            if kept is None or not kept.exists():
+                raise
+            say(f"interrupted; {kept} keeps what is finished, and the same command goes on from there", style="yellow")
+            raise typer.Exit(130) from None
         size = f"{table.shape[0]:,} users, {table.shape[1]:,} items, {len(table.values):,} interactions"
         written = str(model)
     seconds = time.perf_counter() - begun

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rfm_recsys.cli.console import console
+from rfm_recsys.cli.console import status
 from rfm_recsys.core.extras import extra
 from rfm_recsys.errors import DataError, ParameterError
 
@@ -21,6 +21,65 @@ ModelArgument = Annotated[Path, typer.Argument(help="A model that fit has writte
 UserOption = Annotated[str, typer.Option(help="The id of a user.", show_default=False)]
 ItemOption = Annotated[str, typer.Option(help="The id of an item.", show_default=False)]
 CountOption = Annotated[int, typer.Option("-N", min=1, help="How many items, at most.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines rather than a table.")]
+TitlesOption = Annotated[
+    str | None,
+    typer.Option(help="A table with an item a row, whose columns stand beside the items.", show_default=False),
+]
+OutputOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A .parquet, .csv or .jsonl file to write instead of printing, or - for CSV on standard output.",
+        show_default=False,
+    ),
+]
+
+
+def _column(role: str, more: str = "") -> Any:
+    text = f"Column of the {role}; by default the one with a usual name{more}."
+    return typer.Option(help=text, show_default=False, rich_help_panel="Reading")
+
+
+def _reading(text: str, *names: str) -> Any:
+    return typer.Option(*names, help=text, show_default=False, rich_help_panel="Reading")
+
+
+# how a table of interactions is read, the same in every command that reads one
+UserColumn = Annotated[str | None, _column("user ids")]
+ItemColumn = Annotated[str | None, _column("item ids")]
+ValueColumn = Annotated[str | None, _column("confidences or ratings", ", 'none' for none")]
+TimestampColumn = Annotated[str | None, _column("timestamps", ", 'none' for none")]
+EventColumn = Annotated[str | None, _column("kinds of events")]
+EventWeightsOption = Annotated[str | None, _reading("By how much each event counts, as view=1,purchase=5.")]
+DuplicatesOption = Annotated[
+    str, _reading("Of several rows for one user and item: take the 'last' (default), the 'sum', or end in 'error'.")
+]
+OnesOption = Annotated[bool, _reading("Every interaction counts 1, whatever its value.", "--ones")]
+MinRatingOption = Annotated[float | None, _reading("Least value; rows below are left out.")]
+SepOption = Annotated[str | None, _reading("Between fields: one letter, 'tab' or '::'; recognised by default.")]
+HeaderOption = Annotated[bool, _reading("Whether the first row names the columns.", "--header/--no-header")]
+EncodingOption = Annotated[str | None, _reading("Of a text, as latin-1; by default UTF-8, or what its mark says.")]
+QuoteOption = Annotated[str | None, _reading("Around fields, '' for none; recognised by default.")]
+EscapeOption = Annotated[str, _reading("Before a letter that is meant as it is.")]
+DecimalOption = Annotated[str | None, _reading("Of values: '.' or ','; recognised by default.")]
+
+
+def reading(**options: Any) -> dict[str, Any]:
+    """Return the options of reading that are not as by default, as :func:`read_interactions` takes them."""
+    weights = options.pop("event_weights", None)
+    usual = {"duplicates": "last", "ones": False, "header": True, "escape": ""}
+    given = {name: value for name, value in options.items() if value != usual.get(name)}
+    if weights is not None:
+        given["event_weights"] = {}
+        for part in weights.split(","):
+            kind, _, number = part.rpartition("=")
+            try:
+                given["event_weights"][kind.strip()] = float(number)
+            except ValueError as error:
+                raise ParameterError(f"{part!r} is no weight; pass --event-weights as view=1,purchase=5") from error
+    return given
+
+
 SchedulerOption = Annotated[
     str | None, typer.Option(help="Address of a Dask scheduler to work on, as tcp://host:8786.", show_default=False)
 ]
@@ -43,7 +102,7 @@ def load_model(path: Path) -> "TableModel":
     """Load the model of a ``ModelArgument``."""
     if not path.is_file():
         raise DataError(f"there is no file {path}; pass a model that rfm-recsys fit has written")
-    with console().status(f"loading {path}"):
+    with status(f"loading {path}"):
         from rfm_recsys.tables import TableModel
 
         return TableModel.load(path)
@@ -68,7 +127,7 @@ def cluster(scheduler: str | None, workers: int | None) -> Iterator["Client"]:
     """Yield the client of a scheduler, or of a cluster that lives as long as this context."""
     if scheduler is not None and workers is not None:
         raise ParameterError("--scheduler has workers of its own; leave out --workers")
-    with console().status("connecting" if scheduler else "starting workers"), extra("distributed"):
+    with status("connecting" if scheduler else "starting workers"), extra("distributed"):
         from distributed import Client, LocalCluster
     if scheduler is not None:
         with Client(scheduler) as client:

@@ -1,16 +1,20 @@
 """``rfm-recsys recommend``."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rfm_recsys.cli.console import say, show
+from rfm_recsys.cli.console import check_output, emit, say, show
 from rfm_recsys.cli.options import (
     CountOption,
+    JsonOption,
     ModelArgument,
+    OutputOption,
     SchedulerOption,
+    TitlesOption,
     UsersOption,
     WorkersOption,
     cluster,
@@ -18,11 +22,14 @@ from rfm_recsys.cli.options import (
     typed,
     users_beside,
 )
-from rfm_recsys.core.files import check_target, replacing
 from rfm_recsys.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from rfm_recsys.tables import TableModel
+
+USERS_AT_ONCE = 10_000
 
 
 def recommend(
@@ -30,17 +37,30 @@ def recommend(
     user: Annotated[
         list[str] | None, typer.Option(help="The id of a user; may be given several times.", show_default=False)
     ] = None,
-    everybody: Annotated[
-        bool,
-        typer.Option("--all", help="For all users; needs --output with a .parquet file, or a folder on a cluster."),
-    ] = False,
+    everybody: Annotated[bool, typer.Option("--all", help="For all users.")] = False,
+    users_from: Annotated[
+        Path | None, typer.Option(help="For the users of a text file, an id a line.", show_default=False)
+    ] = None,
+    history: Annotated[
+        list[str] | None,
+        typer.Option(help="For somebody new: an item that they have; may be given several times.", show_default=False),
+    ] = None,
     n: CountOption = 10,
     include_liked: Annotated[
         bool, typer.Option("--include-liked", help="Items that the user has already, too.")
     ] = False,
-    output: Annotated[
-        Path | None, typer.Option(help="A .csv or .parquet file to write instead.", show_default=False)
+    only: Annotated[
+        list[str] | None, typer.Option(help="An item to choose from; may be given several times.", show_default=False)
     ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="An item to leave out; may be given several times.", show_default=False)
+    ] = None,
+    unknown: Annotated[
+        str, typer.Option(help="Of a user who is not in the table: 'error', what is 'popular', or 'skip'.")
+    ] = "error",
+    titles: TitlesOption = None,
+    output: OutputOption = None,
+    as_json: JsonOption = False,
     scheduler: SchedulerOption = None,
     workers: WorkersOption = None,
     users: UsersOption = None,
@@ -59,38 +79,57 @@ def recommend(
         return
     if users is not None:
         raise ParameterError("--users is for a cluster; pass --scheduler or --workers, too")
-    if everybody == bool(user):
-        raise ParameterError("pass either --user, once for each user, or --all")
+    if (bool(user), everybody, users_from is not None, bool(history)).count(True) != 1:
+        raise ParameterError("pass either --user, once for each user, or --users-from, --history or --all")
     if everybody and output is None:
-        raise ParameterError("--all is for a file; pass --output with a .parquet file, too")
-    endings = (".parquet",) if everybody else (".csv", ".parquet")
-    if output is not None:
-        if output.suffix not in endings:
-            raise ParameterError(f"{output} cannot be written; pass --output with a {' or '.join(endings)} file")
-        check_target(output)
+        raise ParameterError("--all is for a file; pass --output with a .parquet, .csv or .jsonl file, too")
+    check_output(output)
     table_model = load_model(model)
-    if everybody and output is not None:
+    rules = {name: None if ids is None else [typed(text, table_model.item_ids) for text in ids]
+             for name, ids in (("items", only), ("filter_items", without))}  # fmt: skip
+    if everybody and output is not None and Path(output).suffix == ".parquet" and not (only or without or titles):
         table_model.recommend_all(output, n, not include_liked, show_progress=progress)
+        say(f"written to {output}")
+        return
+    if history:
+        has = [typed(text, table_model.item_ids) for text in history]
+        frames = iter([table_model.recommend_for(has, n, not include_liked, **rules)])
     else:
-        ids = [typed(text, table_model.user_ids) for text in user or ()]
-        frame = table_model.recommend(ids, n, not include_liked)
-        if output is None:
-            if frame.empty:
-                say("no item is left to recommend")
-            show(frame)
-            return
-        _write(frame, output)
-    say(f"written to {output}")
+        wanted = table_model.user_ids.tolist() if everybody else _ids(user, users_from, table_model)
+        frames = (
+            table_model.recommend(wanted[first : first + USERS_AT_ONCE], n, not include_liked, unknown=unknown, **rules)  # type: ignore[arg-type]
+            for first in range(0, max(1, len(wanted)), USERS_AT_ONCE)
+        )
+    frames = _reported(frames, table_model, titles)
+    if output is not None:
+        emit(frames, output, as_json)
+        if output != "-":
+            say(f"written to {output}")
+        return
+    for frame in frames:
+        if frame.empty:
+            say("no item is left to recommend")
+        else:
+            show(frame, as_json)
 
 
-def _write(frame: "pd.DataFrame", path: Path) -> None:
-    with replacing(path) as partial:
-        if path.suffix == ".csv":
-            frame.to_csv(partial, index=False)
-            return
+def _ids(user: list[str] | None, users_from: Path | None, table_model: "TableModel") -> list[object]:
+    texts = user or []
+    if users_from is not None:
         try:
-            frame.to_parquet(partial, index=False)
-        except (TypeError, ValueError) as error:  # as Arrow's are
-            raise DataError(
-                f"a Parquet column cannot hold ids of several types ({error}); pass --output with a .csv file"
-            ) from error
+            texts = [line for line in users_from.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{users_from} cannot be read: {error}; pass a text with an id a line") from error
+    return [typed(text, table_model.user_ids) for text in texts]
+
+
+def _reported(
+    frames: "Iterator[pd.DataFrame]", table_model: "TableModel", titles: str | None
+) -> "Iterator[pd.DataFrame]":
+    """Say which ids are unknown, and put titles beside the items."""
+    for frame in frames:
+        for what in ("users", "items"):
+            if strangers := frame.attrs.get(f"unknown_{what}"):
+                some = ", ".join(map(str, strangers[:5])) + (", ..." if len(strangers) > 5 else "")
+                say(f"{len(strangers):,} {what} are not in the table: {some}", error=True)
+        yield frame if titles is None else table_model.with_titles(frame, titles)

@@ -119,12 +119,22 @@ class Interactions:
         return digest.hexdigest()
 
 
+def index_of(values: Any) -> "pd.Index[Any]":
+    """Return ids as an index; of type object where they are of several types, or text that is no Unicode."""
+    try:
+        mixed = isinstance(values, list) and len({type(value) for value in values}) > 1
+        made: pd.Index[Any] = pd.Index(values, dtype=object if mixed else None, tupleize_cols=False)
+    except UnicodeEncodeError:
+        made = pd.Index(values, dtype=object, tupleize_cols=False)
+    return made
+
+
 def positions(
     known: "pd.Index[Any]", ids: Any, what: str, advice: str = "leave it out, or pass it in their type"
 ) -> NDArray[np.intp]:
     """Return where an id, or ids, stand among the known ones, shape (n,); raises IdError for one that does not."""
     try:
-        wanted = pd.Index(ids if pd.api.types.is_list_like(ids) else [ids], tupleize_cols=False)
+        wanted = index_of(ids if pd.api.types.is_list_like(ids) else [ids])
         indices = known.get_indexer(wanted).astype(np.intp)
     except (TypeError, ValueError) as error:  # of a table, or a list of lists
         raise ParameterTypeError(f"{what} ids are no list of ids ({error}); pass one id, or a list of them") from error
@@ -391,7 +401,7 @@ def codes(ids: "pd.Series[Any]", what: str = "an id") -> tuple[NDArray[np.intp],
         indices, found = pd.factorize(ids, sort=True)
     except TypeError:  # ids of several types cannot be sorted
         indices, found = pd.factorize(ids)
-    return indices.astype(np.intp), pd.Index(found)
+    return indices.astype(np.intp), index_of(found)
 
 
 def _numbers(column: "pd.Series[Any]", bound: float) -> NDArray[np.float64]:
