@@ -267,8 +267,7 @@ class Taking:
         if self.event_weights is not None:
             values = values * self._event_weights(columns["event"])[kept]
         n_kept = len(users)
-        pairs = users * len(item_ids) + items  # one key sorts in a third of the time of two
-        order = np.argsort(pairs, kind="stable") if times is None else np.lexsort((times, pairs))
+        order = _order_of_pairs(users, items, (len(user_ids), len(item_ids)))
         users, items, values = users[order], items[order], values[order]
         last = np.flatnonzero(np.append((users[1:] != users[:-1]) | (items[1:] != items[:-1]), True))
         if self.duplicates == "error" and len(last) < len(order):
@@ -277,6 +276,9 @@ class Taking:
                 f"user {user_ids[users[at]]} has item {item_ids[items[at]]} more than once; pass "
                 f"{option('duplicates', 'last')} or {option('duplicates', 'sum')}"
             )
+        if times is not None:
+            times = times[order]
+            _latest_last(times, values, last)
         values = np.add.reduceat(values, np.append(0, last[:-1] + 1)) if self.duplicates == "sum" else values[last]
         users, items = users[last], items[last]
         beyond = np.flatnonzero(np.abs(values) > MAX_VALUE)
@@ -286,7 +288,7 @@ class Taking:
                 f"the values of user {user_ids[users[at]]} and item {item_ids[items[at]]} add up to {values[at]:.3g}, "
                 f"beyond {MAX_VALUE:.3g}; scale the column {names.get('value')!r} down"
             )
-        kept_times = None if times is None else times[order][last]
+        kept_times = None if times is None else times[last]
         if len(users) < n_kept:
             how = "the last" if self.duplicates == "last" else "the sum"
             said.append(f"{n_kept:,} rows became {len(users):,} interactions ({how} of repeated ones)")
@@ -311,6 +313,28 @@ class Taking:
                 "those that say nothing"
             )
         return np.array([by_text[str(kind)] for kind in found], dtype=np.float64)[kinds]
+
+
+def _order_of_pairs(users: NDArray[np.intp], items: NDArray[np.intp], shape: tuple[int, int]) -> NDArray[Any]:
+    """Return the stable order of rows by users, and by items where they are the same."""
+    order = _order(items, shape[1])
+    return np.asarray(order[_order(users[order], shape[0])])
+
+
+def _order(keys: NDArray[np.intp], n_keys: int) -> NDArray[Any]:
+    """Return the stable order of rows by a key: a transposition counts, and is ten times as fast as to sort."""
+    ones, starts = np.ones(len(keys), dtype=np.int8), np.arange(len(keys) + 1)
+    return np.asarray(csr_matrix((ones, keys, starts), shape=(len(keys), n_keys)).tocsc().indices)
+
+
+def _latest_last(times: NDArray[np.int64], values: NDArray[np.float64], last: NDArray[np.intp]) -> None:
+    """Order rows of one pair by time, in place; ``last`` are the last rows of the pairs."""
+    sizes = np.diff(last, prepend=-1)
+    repeated = np.repeat(sizes > 1, sizes)
+    if repeated.any():
+        pair = np.repeat(np.arange(len(last)), sizes)[repeated]
+        order = np.lexsort((times[repeated], pair))
+        times[repeated], values[repeated] = times[repeated][order], values[repeated][order]
 
 
 def _counted(number: int, what: str) -> str:

@@ -412,8 +412,8 @@ def _item_table(path: Path, dialect: Dialect) -> pd.DataFrame:
     width, rows, misfits = len(table.names), [], 0
     try:
         for _, row in table.rows():
-            if len(row) == width:
-                rows.append(row)
+            if len(row) == width or (len(row) > width and not any(row[width:])):  # separators at the end say nothing
+                rows.append(row[:width])
             else:
                 misfits += 1
     except text.FaultError as fault:

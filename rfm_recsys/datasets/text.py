@@ -47,7 +47,6 @@ MARKS = (
 INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
 COMMA_NUMBER = re.compile(r"\s*[+-]?[0-9]+,[0-9]+\s*")
-POWERS = 10 ** np.arange(1, 18, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
                 yield unpacked
         elif magic[:4] == b"\x28\xb5\x2f\xfd":
             with pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd") as unpacked:
-                yield unpacked
+                yield io.BufferedReader(unpacked)
         elif magic[:4] == b"PK\x03\x04":
             with zipfile.ZipFile(raw) as archive, archive.open(_only_table(path, archive)) as unpacked:
                 yield unpacked
@@ -138,17 +137,13 @@ def _only_table(path: Path, archive: zipfile.ZipFile) -> str:
 
 
 class _Utf8(io.RawIOBase):
-    """What is left of a stream, as UTF-8, whatever it is written in; counts the quotation marks.
+    """What is left of a stream, as UTF-8, whatever it is written in; a separator of two letters becomes one."""
 
-    Line ends of a separator of two letters are left to it as well.
-    """
-
-    def __init__(self, source: IO[bytes], encoding: str, doubled: bool, marks: bytes = b"") -> None:
+    def __init__(self, source: IO[bytes], encoding: str, doubled: bool) -> None:
         super().__init__()
-        self._source, self._doubled, self._marks = source, doubled, marks
+        self._source, self._doubled = source, doubled
         self._decode = None if encoding == "utf-8" else codecs.getincrementaldecoder(encoding)()
         self._left, self._held, self._ended = b"", b"", False
-        self.marked = False
 
     def readable(self) -> bool:
         return True
@@ -166,8 +161,6 @@ class _Utf8(io.RawIOBase):
         self._ended = not block
         if self._decode is not None:
             block = self._decode.decode(block, self._ended).encode("utf-8", "surrogatepass")
-        if self._marks and self._marks in block:
-            self.marked = True
         if self._doubled:
             block = self._held + block
             self._held = b"" if self._ended or not block.endswith(b":") else b":"
@@ -222,17 +215,20 @@ class TextTable:
             yield from rows_of(text, self.dialect, quoted, self.skipped)
 
 
+def reader_of(text: Any, dialect: Dialect, quoted: bool) -> Any:
+    """Return Python's reader of lines of text."""
+    sep = dialect.sep or ","
+    if sep == "::":
+        sep, text = UNIT, (line.replace("::", UNIT) for line in text)
+    how: dict[str, Any] = {"quotechar": dialect.quote or '"'} if quoted else {"quoting": csv.QUOTE_NONE}
+    return csv.reader(text, delimiter=sep, strict=True, escapechar=dialect.escape or None, **how)
+
+
 def rows_of(
     text: Any, dialect: Dialect, quoted: bool | None = None, before: int = 0
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield lines and fields; see :meth:`TextTable.rows`."""
-    sep = dialect.sep or ","
-    if sep == "::":
-        sep, text = UNIT, (line.replace("::", UNIT) for line in text)
-    quote = dialect.quote or ""
-    quoted = bool(quote) if quoted is None else quoted
-    how: dict[str, Any] = {"quotechar": quote or '"'} if quoted else {"quoting": csv.QUOTE_NONE}
-    reader = csv.reader(text, delimiter=sep, strict=True, escapechar=dialect.escape or None, **how)
+    reader = reader_of(text, dialect, bool(dialect.quote) if quoted is None else quoted)
     line = before
     while True:
         begun = line + 1
@@ -360,13 +356,9 @@ def _with_quotes(table: TextTable, lenient: bool) -> TextTable:
         return replace(table, dialect=replace(table.dialect, quote=""))
     width = len(table.names)
     fault: FaultError | None = None
-    spans = 0  # the line of the first row of several lines
+    spans = False
     try:
-        for begun, row in table.rows(quoted=True):
-            if len(row) != width and not lenient:
-                raise FaultError(begun, f"{len(row)} fields where there are {width} columns")
-            if not spans and any("\n" in field or "\r" in field for field in row):
-                spans = begun
+        spans = _check_quoted(table, width, lenient)
     except FaultError as found:
         fault = found
     if fault is None and not spans:
@@ -378,8 +370,8 @@ def _with_quotes(table: TextTable, lenient: bool) -> TextTable:
     if fault is None:
         if plain:
             raise DataError(
-                f"{table.path}, line {spans}: a quotation mark opens here and closes on another line, and without "
-                f"quotation marks, too, every row has {width} fields; {how}"
+                f"{table.path}, line {_first_of_several(table)}: a quotation mark opens here and closes on another "
+                f"line, and without quotation marks, too, every row has {width} fields; {how}"
             )
         return table
     if not plain or wrapped:
@@ -388,6 +380,28 @@ def _with_quotes(table: TextTable, lenient: bool) -> TextTable:
             f"{option('escape', chr(92))} where that stands before quotation marks"
         )
     return replace(table, dialect=replace(table.dialect, quote=""))
+
+
+def _check_quoted(table: TextTable, width: int, lenient: bool) -> bool:
+    """Return whether a row has several lines; raises FaultError for one that is not as quotation asks for."""
+    with table.lines(table.skipped) as lines:
+        count = 0
+        reader = reader_of(lines, table.dialect, True)
+        try:
+            for row in reader:
+                count += 1
+                if len(row) != width and not lenient and any(field.strip() for field in row):
+                    line = table.skipped + reader.line_num
+                    raise FaultError(line, f"{len(row)} fields where there are {width} columns")
+        except csv.Error:
+            for _ in table.rows(quoted=True):  # which says where
+                pass
+            raise
+        return int(reader.line_num) > count
+
+
+def _first_of_several(table: TextTable) -> int:
+    return next(begun for begun, row in table.rows(quoted=True) if any("\n" in field or "\r" in field for field in row))
 
 
 def _in_words(fault: FaultError) -> str:
@@ -411,16 +425,20 @@ def _plain_rows(table: TextTable, width: int, mark: str) -> tuple[bool, bool]:
 
 
 def _has(table: TextTable, mark: bytes) -> bool:
-    """Whether the letter stands anywhere behind the header."""
+    """Whether the letter stands anywhere behind the header, or in it where it is not UTF-8."""
+    decode = codecs.getincrementaldecoder(table.dialect.encoding or "utf-8")()
+    plain = table.dialect.encoding == "utf-8"
     try:
         with opened(table.path) as source:
             source.read(table.mark)
-            stream = _Utf8(source, table.dialect.encoding or "utf-8", False, mark)
-            while not stream.marked and stream.read(BLOCK):
-                pass
-            return stream.marked
+            if plain:
+                _skip_lines(source, table.skipped)
+            while block := source.read(BLOCK):
+                if mark in (block if plain else decode.decode(block).encode("utf-8", "surrogatepass")):
+                    return True
     except READING as error:
         raise DataError(f"{table.path} cannot be read: {error}; {_mend(table)}") from error
+    return False
 
 
 def _mend(table: TextTable) -> str:
@@ -479,9 +497,13 @@ def _as_integers(texts: "pa.Array") -> NDArray[np.int64] | None:
         numbers = np.asarray(pc.cast(texts, pa.int64()).to_numpy(zero_copy_only=False))
     except pa.ArrowInvalid:
         return None
-    lengths = pc.binary_length(texts).to_numpy(zero_copy_only=False)
-    digits = np.searchsorted(POWERS, np.abs(numbers), side="right") + 1 + (numbers < 0)
-    return numbers if bool((digits == lengths).all() and (np.abs(numbers) < 10**17 * 10).all()) else None
+    sizes = np.abs(numbers)
+    largest = int(sizes.max(initial=0))
+    # no integer can be written in fewer letters, so that it is enough to count those of all
+    letters = len(sizes) + int(np.count_nonzero(numbers < 0))
+    letters += sum(int(np.count_nonzero(sizes >= 10**power)) for power in range(1, len(str(largest))))
+    written = pc.sum(pc.binary_length(texts)).as_py() or 0
+    return numbers if letters == written and largest < 10**18 else None
 
 
 def read_columns(table: TextTable, roles: dict[str, int]) -> pd.DataFrame:
@@ -502,11 +524,8 @@ def read_columns(table: TextTable, roles: dict[str, int]) -> pd.DataFrame:
     try:
         with opened(table.path) as source:
             source.read(table.mark)
-            stream = _Utf8(source, table.dialect.encoding or "utf-8", table.dialect.sep == "::")
-            buffered = io.BufferedReader(stream, BLOCK)
-            _skip_lines(buffered, table.skipped)
             reader = arrow_csv.open_csv(
-                pa.PythonFile(buffered, "r"),
+                _for_arrow(table, source),
                 read_options=arrow_csv.ReadOptions(column_names=names, block_size=BLOCK),
                 parse_options=arrow_csv.ParseOptions(
                     delimiter=UNIT if table.dialect.sep == "::" else table.dialect.sep,
@@ -549,6 +568,21 @@ def read_columns(table: TextTable, roles: dict[str, int]) -> pd.DataFrame:
 
 class _SuspectError(Exception):
     """Some field is missing."""
+
+
+def _for_arrow(table: TextTable, source: IO[bytes]) -> Any:
+    """Return what is behind the header, as UTF-8: of a plain file, the file itself, which Arrow reads by itself."""
+    plain = table.dialect.encoding == "utf-8" and table.dialect.sep != "::"
+    is_file = isinstance(source, io.BufferedReader) and isinstance(source.raw, io.FileIO)
+    stream: Any = source
+    if not (plain and is_file):
+        stream = io.BufferedReader(_Utf8(source, table.dialect.encoding or "utf-8", table.dialect.sep == "::"), BLOCK)
+    _skip_lines(stream, table.skipped)
+    if plain and is_file:
+        file = pa.OSFile(str(table.path))
+        file.seek(stream.tell())
+        return file
+    return pa.PythonFile(stream, "r")
 
 
 def _skip_lines(stream: Any, lines: int) -> None:
