@@ -525,10 +525,15 @@ def dense(factors: Any) -> NDArray[np.float64]:
     return np.asarray(factors.toarray() if issparse(factors) else factors, dtype=np.float64)
 
 
-def stored(matrix: Matrix, dtype: Any) -> NDArray[np.bool_] | None:
-    """Return which entries are interactions: in the dtype of the factors, they are not 0."""
-    with np.errstate(all="ignore"):
-        return None if matrix.truth is None else matrix.truth.astype(dtype) != 0
+def stored(matrix: Matrix) -> NDArray[np.bool_] | None:
+    """Return which entries there are, whatever their values, as recommend leaves them out."""
+    if matrix.truth is None:
+        return None
+    found = np.zeros(matrix.truth.shape, dtype=bool)
+    if matrix.given is not None:
+        m = csr_matrix(matrix.given)
+        found[np.repeat(np.arange(m.shape[0]), np.diff(m.indptr).astype(np.int64)), m.indices] = True
+    return found
 
 
 def check_top(
@@ -712,7 +717,7 @@ def recommend(draw: Draw, model: LinRFM) -> None:
     if answer is REFUSED:
         return
     filters, recalculates = (bool(flag) for flag in flags)
-    excluded = stored(rows, model.item_factors.dtype) if filters else np.zeros((len(listed(ids)), n_items), bool)
+    excluded = stored(rows) if filters else np.zeros((len(listed(ids)), n_items), bool)
     if out is not None and excluded is not None:
         excluded[:, listed(out)] = True
     candidates = None if only is None else listed(only)
