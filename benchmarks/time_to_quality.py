@@ -38,12 +38,19 @@ LINRFM = {
         {},
         {"alpha": 14, "regularization": 2, "power": 0.25, "item_norm": 0.9, "user_norm": 0.8},
         {"alpha": 26, "regularization": 1.5, "power": 0.24, "item_norm": 0.96, "user_norm": 0.62},
+        {"alpha": 25, "regularization": 1.5, "power": 0.32, "item_norm": 1.1, "prior_norm": 0.8, "user_norm": 1},
     ],
     "ml-1m": [
         {},
         {"alpha": 2, "regularization": 5, "power": 0.5},
         {"alpha": 3.4, "regularization": 3.4, "power": 0.43, "item_norm": 0.64, "user_norm": 0.51},
         {"alpha": 2.2, "regularization": 2.7, "power": 0.55, "item_norm": 0.57, "user_norm": 0.78},
+        *(
+            {"alpha": 3, "regularization": 13, "power": power, "item_norm": 0.75, "prior_norm": 0.05, "user_norm": 0.6}
+            | {"oversampling": wider}
+            for power in (0.27, 0.4)
+            for wider in (0, 128)
+        ),
     ],
 }
 ALS = {

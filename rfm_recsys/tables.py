@@ -21,7 +21,7 @@ from rfm_recsys.core.checks import check_choice, check_flag, check_integer, chec
 from rfm_recsys.core.extras import extra
 from rfm_recsys.core.renamed import warn_renamed
 from rfm_recsys.core.wording import option
-from rfm_recsys.datasets.interactions import Duplicates, Interactions, index_of, positions
+from rfm_recsys.datasets.interactions import Duplicates, Interactions, index_of, positions, usual_columns
 from rfm_recsys.datasets.reading import frame_of, interactions_of, titles_of
 from rfm_recsys.errors import (
     DataError,
@@ -283,7 +283,33 @@ class TableModel:
             return np.asarray(U.multiply(V).sum(axis=1)).ravel()
         return np.asarray(np.einsum("ij,ij->i", U, V))
 
-    predict = score
+    def predict(self, pairs: Any) -> NDArray[Any]:
+        """Return the scores of the pairs of a table, shape (n,), as a step of a scikit-learn pipeline does.
+
+        Parameters
+        ----------
+        pairs : DataFrame
+            A pair a row; its columns of users and items are recognised by their usual names.
+        """
+        frame = frame_of(pairs)
+        if frame is None:
+            raise ParameterTypeError(
+                f"pairs are a {type(pairs).__name__}; pass a DataFrame, or call score(users, items)"
+            )
+        columns = usual_columns(frame.columns)
+        if not {"user", "item"} <= columns.keys():
+            raise DataError(f"the pairs have the columns {[*frame.columns]}; call them user_id and item_id")
+        return self.score(frame[columns["user"]].tolist(), frame[columns["item"]].tolist())
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell scikit-learn that there is nothing left to fit."""
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        """Tell scikit-learn what it asks of the last step of a pipeline."""
+        from sklearn.utils import Tags, TargetTags
+
+        return Tags(estimator_type=None, target_tags=TargetTags(required=False))
 
     def recommend_all(
         self,
@@ -648,8 +674,6 @@ def _among(known: pd.Index[Any], ids: Any, what: str) -> tuple[pd.Index[Any], ND
 def _history(history: Any) -> tuple[list[Any], NDArray[np.float32]]:
     frame = None if isinstance(history, Mapping | str) else frame_of(history)
     if frame is not None:
-        from rfm_recsys.datasets.interactions import usual_columns
-
         columns = usual_columns(frame.columns)
         if "item" not in columns:
             raise DataError(f"the history has the columns {[*frame.columns]}; call that of the items item_id")

@@ -2,6 +2,7 @@
 
 import datetime
 import io
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,10 +16,10 @@ import pytest
 from numpy.typing import NDArray
 from pyarrow.parquet import ParquetFile
 
-from rfm_recsys import LinRFM, tables
+from rfm_recsys import LinRFM, LinRFMRatings, tables
 from rfm_recsys.core import modelfile
 from rfm_recsys.datasets import Interactions, from_frame
-from rfm_recsys.errors import DataError, IdError, ModelFileError, ParameterTypeError
+from rfm_recsys.errors import DataError, IdError, ModelFileError, NotSupportedError, ParameterTypeError
 from rfm_recsys.tables import KIND, TableModel
 
 USERS, ITEMS = 40, 20
@@ -351,3 +352,119 @@ def test_the_repr_is_one_line_with_the_sizes() -> None:
     assert text.startswith("TableModel(LinRFM(factors=8, ")
     assert "\n" not in text
     assert text.endswith(" interactions)")
+
+
+# --- what a service asks for ---
+
+
+def test_somebody_new_gets_what_a_user_with_the_same_history_gets(model: TableModel) -> None:
+    row = model.user_items[9]
+    history = dict(zip(model.item_ids[row.indices].tolist(), row.data.tolist(), strict=True))
+    expected = model.recommend("no. 009", N=5)
+    as_table = pd.DataFrame({"item": [*history], "rating": [*history.values()]})
+    for given in (history, as_table):
+        answer = model.recommend_for(given, N=5)
+        assert answer["item_id"].tolist() == expected["item_id"].tolist()
+        np.testing.assert_allclose(answer["score"], expected["score"], rtol=1e-4)
+    answer = model.recommend_for([*history, "never seen"], N=5, filter_items=[expected["item_id"][0]])
+    assert answer.attrs["unknown_items"] == ["never seen"]
+    assert expected["item_id"][0] not in answer["item_id"].tolist()
+    assert model.recommend_for(history, items=[expected["item_id"][1]])["item_id"].tolist() == [expected["item_id"][1]]
+    with pytest.raises(IdError, match="pass a history with items of the table"):
+        model.recommend_for(["never seen"])
+    with pytest.raises(DataError, match="history is empty"):
+        model.recommend_for([])
+
+
+def test_rules_for_all_and_for_each_user(model: TableModel) -> None:
+    users = ["no. 002", "no. 003"]
+    plain = model.recommend(users, N=20, filter_already_liked_items=False)
+    first = plain.groupby("user_id")["item_id"].first()
+    without = model.recommend(users, N=20, filter_already_liked_items=False, filter_items={users[0]: [first[users[0]]]})
+    lists = without.groupby("user_id")["item_id"].agg(list)
+    assert first[users[0]] not in lists[users[0]]
+    assert lists[users[1]] == plain[plain["user_id"] == users[1]]["item_id"].tolist()
+    some = ["no. 001", "no. 004", "not there"]
+    chosen = model.recommend(users, N=20, filter_already_liked_items=False, items=some)
+    assert {*chosen["item_id"]} == {"no. 001", "no. 004"}
+    both = model.recommend(users, filter_already_liked_items=False, items={users[1]: some}, filter_items=["no. 001"])
+    assert both[both["user_id"] == users[1]]["item_id"].tolist() == ["no. 004"]
+
+
+def test_users_who_are_not_in_the_table_get_what_is_popular_or_nothing(model: TableModel) -> None:
+    users = ["eve", "no. 003", "mallory"]
+    popular = table()["item_id"].value_counts()
+    answer = model.recommend(users, N=3, unknown="popular")
+    assert answer.attrs["unknown_users"] == ["eve", "mallory"]
+    assert answer["user_id"].tolist() == [user for user in users for _ in range(3)]
+    own = answer[answer["user_id"] == "eve"]
+    assert popular[own["item_id"]].tolist() == popular.iloc[:3].tolist()
+    assert own["score"].isna().all()
+    pd.testing.assert_frame_equal(
+        answer[answer["user_id"] == "no. 003"].reset_index(drop=True), model.recommend("no. 003", N=3)
+    )
+    assert model.recommend(users, N=3, unknown="skip")["user_id"].unique().tolist() == ["no. 003"]
+    with pytest.raises(IdError, match=r"'eve' \(and 1 more\) .* pass unknown='popular' or unknown='skip'"):
+        model.recommend(users)
+
+
+def test_similar_items_and_users_in_batches_with_a_least_number(model: TableModel) -> None:
+    items = ["no. 003", "no. 001"]
+    together = model.similar(items, N=4)
+    for item in items:
+        own = together[together["to_item_id"] == item].drop(columns="to_item_id").reset_index(drop=True)
+        pd.testing.assert_frame_equal(own, model.similar(item, N=4))
+    counts = table()["item_id"].value_counts()
+    least = int(counts.median())
+    assert (counts[model.similar("no. 003", N=99, min_interactions=least)["item_id"]] >= least).all()
+    assert "no. 004" not in model.similar_users("no. 004", N=5)["user_id"].tolist()
+
+
+def test_an_update_is_the_fold_in_of_all_that_is_known(model: TableModel, tmp_path: Path) -> None:
+    new = pd.DataFrame({"user_id": ["eve", "eve", "bob"], "item_id": ["no. 004", "new", "new"], "rating": [5, 4, 3]})
+    known = model.model.item_factors.copy()
+    assert model.update(new) is model
+    np.testing.assert_array_equal(model.model.item_factors[:ITEMS], known)
+    assert model.user_items.shape == (USERS + 2, ITEMS + 1)
+    assert "no. 004" not in model.recommend("eve", N=99)["item_id"].tolist()
+    row = model.user_items[USERS + 1]
+    np.testing.assert_allclose(model.model.user_factors[-1], model.model.recalculate_user(0, row), rtol=1e-4, atol=1e-6)
+    model.update(new, duplicates="sum")
+    assert model.user_items[USERS + 1].data.tolist() == [10, 8]
+    with pytest.raises(DataError, match="user bob has item new already"):
+        model.update(new, duplicates="error")
+    with pytest.raises(DataError, match="ids are of type int, and those of the model of type str"):
+        model.update(pd.DataFrame({"user_id": [1], "item_id": ["new"]}))
+    model.save(tmp_path / "model.rfm")
+    pd.testing.assert_frame_equal(TableModel.load(tmp_path / "model.rfm").recommend(), model.recommend())
+
+
+def test_ratings_have_the_same_front(tmp_path: Path) -> None:
+    frame = table()
+    model = TableModel.from_table(frame, LinRFMRatings(factors=3), show_progress=False)
+    predicted = model.score(frame["user_id"].tolist(), frame["item_id"].tolist())
+    data = from_frame(frame, value="rating")
+    direct = LinRFMRatings(factors=3).fit(data.to_csr(), show_progress=False)
+    np.testing.assert_array_equal(
+        predicted, direct.predict(data.user_index(frame["user_id"]), data.item_index(frame["item_id"]))
+    )
+    lists = model.recommend("no. 009", N=4)
+    rest = [item for item in model.item_ids if item not in {*frame["item_id"][frame["user_id"] == "no. 009"]}]
+    scores = pd.Series(model.score("no. 009", rest), index=rest)
+    np.testing.assert_allclose(lists["score"], scores.sort_values(ascending=False)[:4], rtol=1e-5)
+    assert len(model.recommend_for({"no. 001": 5, "no. 002": 1}, N=3)) == 3
+    model.update(pd.DataFrame({"user_id": ["eve"], "item_id": ["new"], "rating": [2]}))
+    model.save(tmp_path / "model.rfm")
+    pd.testing.assert_frame_equal(TableModel.load(tmp_path / "model.rfm").recommend(), model.recommend())
+    with pytest.raises(NotSupportedError, match="explain is for LinRFM"):
+        model.explain("eve", "new")
+
+
+def test_a_scikit_learn_pipeline_holds_a_table_model(model: TableModel) -> None:
+    pipelines = pytest.importorskip("sklearn.pipeline", reason="the extra 'regression' is not installed")
+    preprocessing = pytest.importorskip("sklearn.preprocessing")
+    frame = table()[["user_id", "item_id"]].iloc[:30]
+    pipeline = pipelines.Pipeline([("as it is", preprocessing.FunctionTransformer()), ("model", model)])
+    expected = model.score(frame["user_id"].tolist(), frame["item_id"].tolist())
+    np.testing.assert_array_equal(pipeline.predict(frame), expected)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(pipeline)).predict(frame), expected)
