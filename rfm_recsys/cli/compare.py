@@ -117,18 +117,23 @@ def compare(
         TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn(),
         console=console(), transient=True,
     )  # fmt: skip
-    with bar:
-        task = bar.add_task("splitting", total=None)
-        result = run(
-            rules,
-            data,
-            [CANDIDATES[name] for name in chosen],
-            name=Path(source).name if Path(source).exists() else source,
-            seeds=range(seeds),
-            budget=spend,
-            state=state,
-            on_progress=lambda done, total, text: bar.update(task, completed=done, total=total, description=text),
-        )
+    try:
+        with bar:
+            task = bar.add_task("splitting", total=None)
+            result = run(
+                rules,
+                data,
+                [CANDIDATES[name] for name in chosen],
+                name=Path(source).name if Path(source).exists() else source,
+                seeds=range(seeds),
+                budget=spend,
+                state=state,
+                on_progress=lambda done, total, text: bar.update(task, completed=done, total=total, description=text),
+            )
+    except KeyboardInterrupt:
+        kept = f"{state} keeps what is finished, and the same command goes on from there"
+        say(f"interrupted; {kept if state.exists() else 'nothing was written'}", style="yellow")
+        raise typer.Exit(130) from None
     write_json(result, output)
     write_report(result, report)
     failed = [row["model"] for row in result["models"] if "error" in row and row["how"] != "left out"]

@@ -135,9 +135,9 @@ def fit(
         try:
             fitted = TableModel.from_table(table, recommender, **how)
         except KeyboardInterrupt:
-            if kept is None or not kept.exists():
-                raise
-            say(f"interrupted; {kept} keeps what is finished, and the same command goes on from there", style="yellow")
+            there = kept is not None and kept.exists()
+            left = f"{kept} keeps what is finished, and the same command goes on from there"
+            say(f"interrupted; {left if there else 'nothing was written'}", style="yellow")
             raise typer.Exit(130) from None
         size = f"{table.shape[0]:,} users, {table.shape[1]:,} items, {len(table.values):,} interactions"
         written = str(model)

@@ -229,7 +229,7 @@ class LinRFM(Fitted, Parameters):
         ----------
         user_items : csr_matrix, shape (users, items)
             Positive: liked, negative: disliked; ``values`` says what the size means. Duplicates add up; a
-            stored zero is no entry.
+            stored 0 says neither, and plays no part here.
         show_progress : bool
             Whether to show a progress bar over the settings tried, and over the rounds.
         callback : callable
@@ -478,7 +478,7 @@ class LinRFM(Fitted, Parameters):
         N : int
             Items for each user.
         filter_already_liked_items : bool
-            Whether to leave out the items stored in ``user_items``.
+            Whether to leave out the items stored in ``user_items``, whatever their values.
         filter_items : array of ints
             Items to leave out for everybody.
         recalculate_user : bool
