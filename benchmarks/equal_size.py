@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import optuna
 from choice import matrix
-from common import DATA, RESULTS, write
+from common import COLOURS, DATA, RESULTS, save_plot, write
 from implicit.evaluation import train_test_split
+from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
@@ -70,6 +71,23 @@ def tuned(name: str, train: csr_matrix, factors: int, trials: int) -> dict[str, 
     return {"values": "ones", **study.best_params}
 
 
+def plot(rows: list[dict[str, Any]]) -> None:
+    """Draw quality against factors, which memory and the time of serving are proportional to."""
+    figure, axes = plt.subplots(1, len(DEPTHS), figsize=(3.2 * len(DEPTHS), 3.2))
+    for panel, name in zip(axes, DEPTHS, strict=True):
+        own = [row for row in rows if row["data"] == name]
+        metric = f"ndcg@{DEPTHS[name]}"
+        for label, colour in (("LinRFM", COLOURS["LinRFM"]), ("ALS, tuned", COLOURS["implicit ALS"])):
+            quality = [row[metric][label] for row in own]
+            panel.plot([row["factors"] for row in own], quality, "o-", color=colour, label=label)
+        panel.set(title=f"{name}: {metric}", xscale="log", xticks=SIZES, xticklabels=SIZES, xlabel="factors")
+        panel.minorticks_off()
+        panel.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(frameon=False, loc="lower right")
+    figure.tight_layout()
+    save_plot("equal_size", figure)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", nargs="*", default=list(DEPTHS), choices=list(DEPTHS))
@@ -112,6 +130,7 @@ def main() -> None:
             }
             rows.append(row)
             print(json.dumps(row), flush=True)
+    plot(rows)
     write("equal_size", {"seed": arguments.seed, "trials": arguments.trials, "rows": rows})
 
 
