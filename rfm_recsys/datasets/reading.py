@@ -244,6 +244,8 @@ def _read_json(path: Path, names: dict[str, str | None], taking: Taking) -> _Fra
                             ) from error
                         lines.append(number)
     except text.READING as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(f"{path} cannot be read: {error}; write one JSON object a line") from error
     for row, line in zip(rows, lines, strict=True):
         if not isinstance(row, dict):

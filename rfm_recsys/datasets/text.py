@@ -636,7 +636,12 @@ def _decimal(table: TextTable, place: int | None) -> str:
     if place is None:
         return "."
     texts = [row[place] for row in table.sample if place < len(row)]
-    commas = any(COMMA_NUMBER.fullmatch(text) for text in texts)
+    commas = [text.strip() for text in texts if COMMA_NUMBER.fullmatch(text)]
+    if commas and all(len(text.partition(",")[2]) == 3 for text in commas):
+        raise DataError(
+            f"{table.path} has the value {commas[0]!r} in column {table.names[place]!r}: pass {option('decimal', ',')} "
+            "if the comma is a decimal one, and write the values without it if it divides thousands"
+        )
     return "," if commas and not any("." in text for text in texts) else "."
 
 

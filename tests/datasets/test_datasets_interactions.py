@@ -250,6 +250,30 @@ def test_a_broken_csv_is_refused_with_file_line_and_remedy(tmp_path: Path, text:
         read_interactions(csv(tmp_path, text))
 
 
+def test_a_comma_of_thousands_is_not_taken_for_a_decimal_one(tmp_path: Path) -> None:
+    path = csv(tmp_path, 'user,item,plays\n1,2,"1,234"\n2,2,5\n')
+    with pytest.raises(DataError, match="has the value '1,234' in column 'plays': pass decimal=','"):
+        read_interactions(path)
+    assert read_interactions(path, decimal=",").values.tolist() == [np.float32(1.234), 5]
+
+
+def test_other_forms_are_read_or_refused_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "table.jsonl"
+    path.write_text('{"user": 1, "item": "x"}\n\n{"user": 2, "item":\n')
+    with pytest.raises(DataError, match=r"table\.jsonl, line 3 is no JSON object"):
+        read_interactions(path)
+    path.write_text('[{"user": 1, "item": "x"}, {"user": 2, "item": "y"}]')
+    assert read_interactions(path).item_ids.tolist() == ["x", "y"]
+    data = read_interactions(csv(tmp_path, "sep=;\nuser;item\n1;a,b\n"))
+    assert data.item_ids.tolist() == ["a,b"]
+    dated = csv(tmp_path, "user,item,date\n1,2,01/02/2020\n1,3,13/02/2020\n")
+    with pytest.raises(DataError, match="line 2 has '01/02/2020' .* pass timestamp='none'"):
+        read_interactions(dated)
+    assert read_interactions(dated, timestamp="none").timestamps is None
+    with pytest.raises(DataError, match="pass decimal=','"):
+        read_interactions(csv(tmp_path, "user;item;rating\n" + "1;2;3\n" * 1200 + "2;3;4,5\n"))
+
+
 def test_broken_containers_and_missing_files_are_refused(tmp_path: Path) -> None:
     packed = gzip.compress(np.random.default_rng(0).bytes(3000).hex().encode())
     for name, content in {
