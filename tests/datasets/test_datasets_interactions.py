@@ -267,7 +267,7 @@ def test_other_forms_are_read_or_refused_in_words(tmp_path: Path) -> None:
     data = read_interactions(csv(tmp_path, "sep=;\nuser;item\n1;a,b\n"))
     assert data.item_ids.tolist() == ["a,b"]
     dated = csv(tmp_path, "user,item,date\n1,2,01/02/2020\n1,3,13/02/2020\n")
-    with pytest.raises(DataError, match="line 2 has '01/02/2020' .* pass timestamp='none'"):
+    with pytest.raises(DataError, match=r"line 2 has '01/02/2020' .* pass timestamp='none'"):
         read_interactions(dated)
     assert read_interactions(dated, timestamp="none").timestamps is None
     with pytest.raises(DataError, match="pass decimal=','"):
