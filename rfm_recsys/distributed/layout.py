@@ -6,9 +6,11 @@ parts are the partitions of a Dask DataFrame, or row groups of Parquet files.
 """
 
 import os
+import re
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeAlias
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -27,6 +29,7 @@ from rfm_recsys.distributed.plan import BUCKETS
 from rfm_recsys.errors import DataError
 from rfm_recsys.recommender.values import weights
 
+PARQUET = (".parquet", ".pq", ".parq")
 PART_ROWS = 2**21  # of row groups that are read together
 TOGETHER = 16  # summaries of parts that are put together at a time
 SMALLEST = 1024  # hashes of users that are kept, whose spread tells how many users there are, to some 3%
@@ -88,13 +91,16 @@ def parquet_table(client: Client, path: str | os.PathLike[str], named: dict[str,
     """
     try:
         files, root = url_to_fs(os.fspath(path))
-        names = [root] if files.isfile(root) else sorted(name for name in files.find(root) if name.endswith(".parquet"))
+        names = [root] if files.isfile(root) else sorted(name for name in files.find(root) if _is_shown(name, root))
     except (ImportError, ValueError) as error:  # of a protocol that nobody has heard of, or that needs another package
         raise DataError(f"{path} cannot be read: {error}") from error
     if not names:
         raise DataError(f"there is no Parquet file {path}, nor one in it; pass a file or a folder of .parquet files")
     keys = [f"row-groups-{os.urandom(4).hex()}-{k}" for k in range(len(names))]
+    partitions = {name: hive_partition(name, root) for name in names}
     found = client.gather(client.map(_row_groups, names, filesystem=files, key=keys))
+    added = partition_fields([*partitions.values()])
+    found = [(_with_fields(own, added), sizes) for own, sizes in found]
     roles = _roles(found[0][0].names, named, names[0])
     columns = list(dict.fromkeys(roles.values()))
     schema = pa.schema([found[0][0].field(column) for column in columns])
@@ -116,7 +122,33 @@ def parquet_table(client: Client, path: str | os.PathLike[str], named: dict[str,
     if not runs:
         raise DataError(f"{path} has no rows; pass at least one interaction")
     read = delayed(_read, pure=False)
-    return Table([(run[0][0], read(run, files, schema)) for run in runs], roles)
+    return Table([(run[0][0], read(run, files, schema, partitions)) for run in runs], roles)
+
+
+def _is_shown(name: str, root: str) -> bool:
+    """Whether a file is one of the table's: not one that Spark and the like leave beside it."""
+    return name.endswith(PARQUET) and not any(part.startswith((".", "_")) for part in name[len(root) :].split("/"))
+
+
+def hive_partition(name: str, root: str) -> dict[str, str]:
+    """Return what the folders between a table and a file of it say, as Hive writes it: ``rating=5``."""
+    folders = [part.partition("=") for part in name[len(root) :].split("/")[:-1] if "=" in part]
+    return {column: unquote(value) for column, _, value in folders}
+
+
+def partition_fields(partitions: list[dict[str, str]]) -> list["pa.Field"]:
+    """Return the columns that all files have by their folders: integers where all are written as such."""
+    shared = [column for column in partitions[0] if all(column in each for each in partitions)]
+    texts = {column: [each[column] for each in partitions] for column in shared}
+    whole = {column: all(re.fullmatch(r"-?[0-9]{1,18}", text) for text in texts[column]) for column in shared}
+    return [pa.field(column, pa.int64() if whole[column] else pa.string()) for column in shared]
+
+
+def _with_fields(schema: pa.Schema, fields: list["pa.Field"]) -> pa.Schema:
+    for field in fields:
+        if field.name not in schema.names:
+            schema = schema.append(field)
+    return schema
 
 
 def _roles(columns: list[str], named: dict[str, str | None], where: str) -> Roles:
@@ -190,15 +222,26 @@ def _row_groups(name: str, filesystem: Any) -> tuple[pa.Schema, list[int]]:
         raise _broken(name, error) from error
 
 
-def _read(pieces: list[tuple[str, list[int]]], filesystem: Any, schema: pa.Schema) -> pd.DataFrame:
+def _read(
+    pieces: list[tuple[str, list[int]]], filesystem: Any, schema: pa.Schema, partitions: dict[str, dict[str, str]]
+) -> pd.DataFrame:
     tables = []
     for name, groups in pieces:
         try:
             with filesystem.open(name, "rb") as file:
-                table = ParquetFile(file).read_row_groups(groups, columns=schema.names, use_threads=False)
-            tables.append(table.select(schema.names).cast(schema))
+                parquet = ParquetFile(file)
+                table = parquet.read_row_groups(groups, columns=schema.names, use_threads=False)
+                for column in set(schema.names) - set(parquet.schema_arrow.names):
+                    table = table.append_column(column, pa.array([partitions[name][column]] * len(table), pa.string()))
+                before = sum(parquet.metadata.row_group(k).num_rows for k in range(groups[0]))
+            table = table.select(schema.names).cast(schema)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise _broken(name, error) from error
+        for column in schema.names:
+            if table.column(column).null_count:
+                row = before + int(np.flatnonzero(table.column(column).is_null())[0]) + 1
+                raise DataError(f"{name}, row {row} has no value in column {column!r}; correct or remove the row")
+        tables.append(table)
     frame: pd.DataFrame = pa.concat_tables(tables).to_pandas(use_threads=False)
     return frame
 

@@ -167,8 +167,13 @@ def test_parquet_folders_are_read_by_a_cluster_alike(tmp_path: Path) -> None:
     ):
         for name in ("spark.parquet", "hive", "short.pq"):
             local = read_interactions(INPUTS / name)
-            there = fit(str(INPUTS / name), client, LinRFM(2), users=tmp_path / name)
+            there = fit(str(INPUTS / name), client, LinRFM(3), users=tmp_path / name)
             assert there.item_ids.tolist() == local.item_ids.tolist()
+            here = TableModel.from_table(local, LinRFM(3, **there.model.chosen_), show_progress=False)
+            smoothers = [model.item_factors @ model.item_factors.T for model in (there.model, here.model)]
+            np.testing.assert_allclose(smoothers[0], smoothers[1], atol=1e-4)
+        with pytest.raises(DataError, match=r"part-00001\.parquet, row 2 has no value in column 'user_id'"):
+            fit(str(INPUTS / "null_in_second.parquet"), client, LinRFM(2), users=tmp_path / "null")
 
 
 def test_tables_of_polars_and_pyarrow() -> None:

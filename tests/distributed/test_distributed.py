@@ -402,7 +402,7 @@ def test_broken_files_are_named(client: Client, folder: Path, tmp_path: Path) ->
     with pytest.raises(DataError, match=r"b\.parquet has no column 'item_id'"):
         fit(tmp_path, client, model(), show_progress=False)
     pd.DataFrame({"user_id": ["a", None], "item_id": [1, 2], "rating": [1.0, 2.0]}).to_parquet(broken)
-    with pytest.raises(DataError, match=r"b\.parquet: row 1 has .* in column 'user_id', not an id"):
+    with pytest.raises(DataError, match=r"b\.parquet, row 2 has no value in column 'user_id'"):
         fit(broken, client, model(), show_progress=False)
     pd.DataFrame({"user_id": ["a", "b"], "item_id": [1, 2], "rating": [1.0, np.inf]}).to_parquet(broken)
     with pytest.raises(DataError, match=r"b\.parquet: row 1 has inf in column 'rating', not a finite number"):
