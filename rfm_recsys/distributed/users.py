@@ -23,7 +23,7 @@ from rfm_recsys.distributed.plan import workers_of
 from rfm_recsys.errors import DataError
 from rfm_recsys.recommender.blocks import UserBlock
 from rfm_recsys.recommender.model import LinRFM
-from rfm_recsys.tables import TableModel, plain_ids
+from rfm_recsys.tables import TableModel, arrow_ids, plain_ids
 
 ROWS = 2**17  # users of a row group
 
@@ -51,12 +51,7 @@ def _clear_errors(path: Path) -> Iterator[None]:
 
 def write_users(ids: "pd.Index[Any]", block: UserBlock, U: Floats, path: Path) -> int:
     """Write a block's users: their ids, factors, and the numbers of their items; return the bytes of the file."""
-    try:
-        user_ids = pa.array(plain_ids(ids, "user").to_numpy())
-    except pa.ArrowException as error:
-        raise DataError(
-            f"a Parquet column cannot hold ids of several types ({error}); make the ids of the users all strings"
-        ) from error
+    user_ids = arrow_ids(plain_ids(ids, "user"))
     factor = pa.from_numpy_dtype(U.dtype)
     names = {"user_id": user_ids.type, "factors": pa.list_(factor, U.shape[1]), "items": pa.large_list(pa.int32())}
     schema = pa.schema(names)
