@@ -97,7 +97,7 @@ def test_what_is_refused(name: str, message: str, option: str, tmp_path: Path) -
 
 
 @needs_inputs
-@pytest.mark.parametrize("place", range(0, len(READ), 2))
+@pytest.mark.parametrize("place", range(len(READ)))
 def test_fit_and_compare_read_alike(place: int, tmp_path: Path) -> None:
     name, options, command, _, _ = READ[place]
     summary = read_interactions(INPUTS / name, **options).summary
