@@ -1,5 +1,6 @@
 """``rfm-recsys compare``."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,6 +43,12 @@ from rfm_recsys.report.results import Comparison
 
 USUAL = "LinRFM, ALS, ALS (implicit's defaults), EASE, ItemKNN-cosine, Popularity"
 PROTOCOLS = sorted({path.stem for folder in FOLDERS for path in folder.glob("*.toml")})
+# about how many seconds a fit takes, by items and interactions, on two cores
+SLOW: dict[str, Callable[[int, int], float]] = {
+    "EASE": lambda items, _: 3e-11 * items**3,
+    "BPR": lambda _, interactions: 5e-5 * interactions,
+}
+WORTH_SAYING = 20  # seconds
 COSTS = {"fit (s)": ("fit_seconds", ".2f"), "MiB": ("peak_memory_mib", ".0f")}
 
 
@@ -113,6 +120,7 @@ def compare(
         data = load(source, **how_read)
     if isinstance(data, Interactions) and data.summary:
         say(data.summary)
+    _say_what_is_slow(chosen, data)
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn(),
         console=console(), transient=True,
@@ -145,6 +153,16 @@ def compare(
         say(f"the same command tries {', '.join(failed)} again; what is finished is kept in {state}")
     if all("error" in row for row in result["models"]):
         raise typer.Exit(1)
+
+
+def _say_what_is_slow(models: list[str], data: Any) -> None:
+    """Say which models take long, and about how long, before they do."""
+    parts = (data,) if isinstance(data, Interactions) else data
+    interactions = sum(len(part.values) if isinstance(part, Interactions) else part.nnz for part in parts)
+    for name in models:
+        seconds = SLOW[name](parts[0].shape[1], interactions) if name in SLOW else 0
+        if seconds > WORTH_SAYING:
+            say(f"{name} takes about {seconds:,.0f} s a fit here; --models leaves it out", style="dim")
 
 
 def _usual_protocol(dataset: str | None) -> str:

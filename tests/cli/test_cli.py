@@ -14,9 +14,11 @@ from typing import Any
 import pandas as pd
 import pytest
 from places import ROOT
+from scipy.sparse import csr_matrix
 
 from rfm_recsys import LinRFM, __version__
 from rfm_recsys.cli import COMMANDS
+from rfm_recsys.cli.compare import _say_what_is_slow
 from rfm_recsys.cli.fit import fit
 from rfm_recsys.datasets import synthetic_movielens
 from rfm_recsys.evaluation import CANDIDATES
@@ -59,6 +61,14 @@ def test_compare_prints_a_table_and_writes_json_and_a_report(tmp_path: Path, rat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["compare.html", "compare.json", "ratings.csv"]
     assert "UserWarning" not in answer.stderr
     assert "ParameterWarning" not in answer.stderr
+
+
+def test_what_is_slow_is_said_beforehand(capsys: Any) -> None:
+    data = csr_matrix(([1.0], ([0], [19_999])), shape=(1, 20_000))
+    _say_what_is_slow(["LinRFM", "EASE", "BPR"], (data, data))
+    assert capsys.readouterr().out == "EASE takes about 240 s a fit here; --models leaves it out\n"
+    _say_what_is_slow(["EASE"], (data[:, :1000],))
+    assert capsys.readouterr().out == ""
 
 
 def test_models_tuning_seeds_and_output_can_be_chosen(tmp_path: Path, ratings: Path) -> None:
