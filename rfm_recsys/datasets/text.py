@@ -12,6 +12,7 @@ import gzip
 import io
 import lzma
 import re
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +34,9 @@ from rfm_recsys.errors import DataError, ParameterError
 
 SAMPLE = 2**18  # bytes at the beginning, by which a file is recognised
 BLOCK = 2**24
-LONGEST = 2**26  # bytes of a row
+# Seconds in which the threads of a reader that has failed let go of what is Python's: those that have not when the
+# interpreter ends would abort it.
+LET_GO = 0.1
 SEPARATORS = ("\t", ",", ";", "|", "::", "\x01")  # and a blank, where there is none of these
 NAMES_OF_SEPARATORS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " ", "\\x01": "\x01"}
 QUOTES = ('"', "'", "")
@@ -556,6 +559,7 @@ def read_columns(table: TextTable, roles: dict[str, int]) -> pd.DataFrame:
                         else:
                             others[role].append(column.to_numpy(zero_copy_only=False))
     except (_SuspectError, *READING) as error:
+        time.sleep(LET_GO)
         raise find_fault(table, roles, kinds, decimal, error) from error
     blanks = table.dialect.sep is not None and _padded(table)
     frame = {role: column.finished(blanks) for role, column in ids.items()}
