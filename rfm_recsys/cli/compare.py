@@ -12,23 +12,8 @@ from rich.table import Table
 
 from rfm_recsys.cli.console import console, say, status
 from rfm_recsys.cli.options import (
-    DecimalOption,
-    DuplicatesOption,
-    EncodingOption,
-    EscapeOption,
-    EventColumn,
-    EventWeightsOption,
-    HeaderOption,
-    ItemColumn,
-    MinRatingOption,
-    OnesOption,
-    QuoteOption,
     ResultOption,
-    SepOption,
-    TimestampColumn,
-    UserColumn,
-    ValueColumn,
-    reading,
+    reads_a_table,
     report_beside,
 )
 from rfm_recsys.core.files import check_target
@@ -52,7 +37,9 @@ WORTH_SAYING = 20  # seconds
 COSTS = {"fit (s)": ("fit_seconds", ".2f"), "MiB": ("peak_memory_mib", ".0f")}
 
 
+@reads_a_table
 def compare(
+    how_read: dict[str, Any],
     dataset: Annotated[
         str | None,
         typer.Option(
@@ -79,21 +66,6 @@ def compare(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How often to repeat all, with the seeds 0, 1, ...")] = 1,
     output: ResultOption = Path("compare.json"),
-    user: UserColumn = None,
-    item: ItemColumn = None,
-    value: ValueColumn = None,
-    timestamp: TimestampColumn = None,
-    event: EventColumn = None,
-    event_weights: EventWeightsOption = None,
-    duplicates: DuplicatesOption = "last",
-    ones: OnesOption = False,
-    min_rating: MinRatingOption = None,
-    sep: SepOption = None,
-    header: HeaderOption = True,
-    encoding: EncodingOption = None,
-    quote: QuoteOption = None,
-    escape: EscapeOption = "",
-    decimal: DecimalOption = None,
 ) -> None:
     """Compare models by the same splits and the same tuning; print a table, write JSON and an HTML report.
 
@@ -111,11 +83,6 @@ def compare(
     spend = parse_budget(budget or "30") if tune else None
     rules = read_protocol(protocol or _usual_protocol(dataset))
     source = dataset or rules.dataset
-    how_read = reading(
-        user=user, item=item, value=value, timestamp=timestamp, event=event, event_weights=event_weights,
-        duplicates=duplicates, ones=ones, min_rating=min_rating, sep=sep, header=header, encoding=encoding, quote=quote,
-        escape=escape, decimal=decimal,
-    )  # fmt: skip
     with status(f"loading {source}"):
         data = load(source, **how_read)
     if isinstance(data, Interactions) and data.summary:

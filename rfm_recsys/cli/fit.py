@@ -10,26 +10,11 @@ import typer
 from rfm_recsys import LinRFM, TableModel
 from rfm_recsys.cli.console import say, status
 from rfm_recsys.cli.options import (
-    DecimalOption,
-    DuplicatesOption,
-    EncodingOption,
-    EscapeOption,
-    EventColumn,
-    EventWeightsOption,
-    HeaderOption,
-    ItemColumn,
-    MinRatingOption,
-    OnesOption,
-    QuoteOption,
     SchedulerOption,
-    SepOption,
-    TimestampColumn,
-    UserColumn,
     UsersOption,
-    ValueColumn,
     WorkersOption,
     cluster,
-    reading,
+    reads_a_table,
     users_beside,
 )
 from rfm_recsys.core.files import check_target
@@ -43,7 +28,9 @@ def _chosen(what: str) -> Any:
     return typer.Option(help=f"{what}; chosen from the data where it is left out.", show_default=False)
 
 
+@reads_a_table
 def fit(
+    how_read: dict[str, Any],
     interactions: Annotated[
         str,
         typer.Argument(
@@ -53,21 +40,6 @@ def fit(
         ),
     ],
     model: Annotated[Path, typer.Option(help="Where to write the model.")] = Path("model.rfm"),
-    user: UserColumn = None,
-    item: ItemColumn = None,
-    value: ValueColumn = None,
-    timestamp: TimestampColumn = None,
-    event: EventColumn = None,
-    event_weights: EventWeightsOption = None,
-    duplicates: DuplicatesOption = "last",
-    ones: OnesOption = False,
-    min_rating: MinRatingOption = None,
-    sep: SepOption = None,
-    header: HeaderOption = True,
-    encoding: EncodingOption = None,
-    quote: QuoteOption = None,
-    escape: EscapeOption = "",
-    decimal: DecimalOption = None,
     factors: Annotated[str, typer.Option(help="Number of factors, or 'full' for the full form.")] = str(
         LinRFM().factors
     ),
@@ -106,11 +78,6 @@ def fit(
     recommender = LinRFM(
         None if factors == "full" else int(factors), regularization, alpha, iterations, power, item_norm, user_norm,
         random_state=seed, values=values, prior_norm=prior_norm, oversampling=oversampling,
-    )  # fmt: skip
-    how_read = reading(
-        user=user, item=item, value=value, timestamp=timestamp, event=event, event_weights=event_weights,
-        duplicates=duplicates, ones=ones, min_rating=min_rating, sep=sep, header=header, encoding=encoding, quote=quote,
-        escape=escape, decimal=decimal,
     )  # fmt: skip
     kept = model.with_name(f"{model.name}.checkpoint") if checkpoint else None
     how: dict[str, Any] = {"show_progress": sys.stderr.isatty(), "checkpoint": kept}

@@ -1,7 +1,9 @@
 """Options that several commands share, and what they stand for."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import wraps
+from inspect import Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,13 +66,51 @@ EscapeOption = Annotated[str, _reading("Before a letter that is meant as it is."
 DecimalOption = Annotated[str | None, _reading("Of values: '.' or ','; recognised by default.")]
 
 
-def reading(**options: Any) -> dict[str, Any]:
+def _how_read(
+    user: UserColumn = None,
+    item: ItemColumn = None,
+    value: ValueColumn = None,
+    timestamp: TimestampColumn = None,
+    event: EventColumn = None,
+    event_weights: EventWeightsOption = None,
+    duplicates: DuplicatesOption = "last",
+    ones: OnesOption = False,
+    min_rating: MinRatingOption = None,
+    sep: SepOption = None,
+    header: HeaderOption = True,
+    encoding: EncodingOption = None,
+    quote: QuoteOption = None,
+    escape: EscapeOption = "",
+    decimal: DecimalOption = None,
+) -> None:
+    """Have the options of reading, for the signatures of commands."""
+
+
+READING = signature(_how_read).parameters
+
+
+def reads_a_table(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of reading; it takes those that are not as by default as the mapping ``how_read``."""
+    own = [each for name, each in signature(command).parameters.items() if name != "how_read"]
+    whole = Signature([*own, *READING.values()])
+
+    @wraps(command)
+    def run(*arguments: Any, **named: Any) -> None:
+        bound = whole.bind(*arguments, **named)
+        bound.apply_defaults()
+        given = bound.arguments
+        command(how_read=_given({name: given.pop(name) for name in READING}), **given)
+
+    vars(run)["__signature__"] = whole
+    run.__annotations__ = {each.name: each.annotation for each in (*own, *READING.values())} | {"return": None}
+    return run
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options of reading that are not as by default, as :func:`read_interactions` takes them."""
-    weights = options.pop("event_weights", None)
-    usual = {"duplicates": "last", "ones": False, "header": True, "escape": ""}
-    given = {name: value for name, value in options.items() if value != usual.get(name)}
-    if weights is not None:
-        given["event_weights"] = {}
+    given = {name: value for name, value in options.items() if value != READING[name].default}
+    if "event_weights" in given:
+        weights, given["event_weights"] = given["event_weights"], {}
         for part in weights.split(","):
             kind, _, number = part.rpartition("=")
             try:

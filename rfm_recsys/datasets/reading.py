@@ -255,11 +255,7 @@ def _read_json(path: Path, names: dict[str, str | None], taking: Taking) -> _Fra
     frame = pd.DataFrame(
         {role: pd.Series([row.get(name) for row in rows], dtype=object) for role, name in roles.items()}
     )
-    return _Frame(_plain(frame), roles, str(path), starts=((0, str(path)),), rows_of_file="object")
-
-
-def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.infer_objects()
+    return _Frame(frame.infer_objects(), roles, str(path), starts=((0, str(path)),), rows_of_file="object")
 
 
 def _read_parquet(path: Path, files: list[Path], names: dict[str, str | None], taking: Taking) -> _Frame:
