@@ -278,7 +278,8 @@ class TableModel:
         rows, columns = np.broadcast_arrays(rows, columns)
         if isinstance(self.model, LinRFMRatings):
             return np.asarray(self.model.predict(rows, columns))
-        U, V = self.model.user_factors[rows], self.model.item_factors[columns]
+        form = self.model._form()
+        U, V = form.filled(form.users_at(rows)), self.model.item_factors[columns]
         if hasattr(U, "multiply"):
             return np.asarray(U.multiply(V).sum(axis=1)).ravel()
         return np.asarray(np.einsum("ij,ij->i", U, V))

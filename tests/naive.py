@@ -182,6 +182,12 @@ def rounds(
             X = np.where(confidence != 0, liked, X)
 
 
+def with_mean_user(X: Floats) -> Floats:
+    """Return the completed matrix with the mean of the other rows in those of which nothing is known."""
+    known = [row for row in X if any(row)]
+    return np.array([row if any(row) else sum(known) / len(known) for row in X])
+
+
 def fold_in_items(confidence: Floats, X: Floats, power: float, penalty: float, factors: int) -> Floats:
     """Complete each row of a matrix of items x users with the K of the users, whose G is ``X X^T``."""
     K = reweighting(X @ X.T, X.any(axis=1).astype(float), power, factors)

@@ -264,6 +264,11 @@ class DistributedBlocks:
         """Return the factors of no users, whose own stay on the workers, and those of the items."""
         return np.empty((0, self.F.shape[1]), dtype=self.dtype), self.F
 
+    def sums(self) -> tuple[Floats, int]:
+        """Return the sum of all users' factors, and the number of those which are not zero."""
+        total = self.passes.total(self.passes.each("mean user", 0, _sums, self.blocks, self.U))
+        return total[:-1], int(total[-1])
+
     def losses(self) -> NDArray[np.float64]:
         """Return the objective after :meth:`solve` and its weight, summed over the blocks."""
         parts = self.passes.each("loss", 0, _losses, self.blocks, self.U, common=(self.F,))
@@ -411,6 +416,10 @@ def _item_grams(block: UserBlock, R: Floats, chosen: NDArray[np.intp]) -> Floats
         rows = R[indices[entries]]
         out[k] = (rows * (np.abs(confidence[entries]) - 1)[:, None]).T @ rows
     return out
+
+
+def _sums(block: UserBlock, U: Floats) -> NDArray[np.float64]:
+    return np.append(*_with(block, U=U).sums())
 
 
 def _losses(block: UserBlock, U: Floats, F: Floats) -> NDArray[np.float64]:

@@ -30,6 +30,7 @@ from rfm_recsys.errors import (
 )
 from rfm_recsys.recommender.blocks import CHOSEN, WAYS, Settings
 from rfm_recsys.recommender.checkpoint import Checkpoint, fingerprint
+from rfm_recsys.recommender.forms import mean_user_of
 from rfm_recsys.recommender.model import LinRFM, choose_parameters, take
 from rfm_recsys.recommender.rounds import Callback, run_rounds
 from rfm_recsys.recommender.tuning import ENTRIES, settled
@@ -145,14 +146,18 @@ def fit(
             digests = (fact["digest"] for fact in fitted.facts)
             last_round = Checkpoint(checkpoint, fingerprint(to_json(model), shape, digests))
         run_rounds(fitted, settings, last_round, False, callback)
+        mean_user = mean_user_of(*fitted.sums(), fitted.dtype)
         if folder is not None:
             passes.stage = ""
             passes.expect(WRITING)
             with filling(folder) as partial:
                 paths = [file_of(partial, block) for block in range(len(ids))]
-                client.gather(passes.each("write users", WRITING, write_users, ids, fitted.blocks, fitted.U, paths))
+                written = passes.each(
+                    "write users", WRITING, write_users, ids, fitted.blocks, fitted.U, paths, common=(mean_user,)
+                )
+                client.gather(written)
     U, F = fitted.factors()
-    take(model, U, F, chosen, search, np.empty(0))
+    take(model, U, F, chosen, search, np.empty(0), mean_user)
     no_users = csr_matrix((0, fitted.n_items), dtype=parameters["dtype"])
     return TableModel(model, no_users, pd.RangeIndex(0), item_ids)
 

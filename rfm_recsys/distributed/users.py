@@ -22,6 +22,7 @@ from rfm_recsys.distributed.blocks import Passes, clear_errors
 from rfm_recsys.distributed.plan import workers_of
 from rfm_recsys.errors import DataError
 from rfm_recsys.recommender.blocks import UserBlock
+from rfm_recsys.recommender.forms import fill_unknown
 from rfm_recsys.recommender.model import LinRFM
 from rfm_recsys.tables import TableModel, arrow_ids, plain_ids
 
@@ -49,8 +50,10 @@ def _clear_errors(path: Path) -> Iterator[None]:
 # What runs on the workers.
 
 
-def write_users(ids: "pd.Index[Any]", block: UserBlock, U: Floats, path: Path) -> int:
+def write_users(ids: "pd.Index[Any]", block: UserBlock, U: Floats, path: Path, mean_user: Floats) -> int:
     """Write a block's users: their ids, factors, and the numbers of their items; return the bytes of the file."""
+    U = U.copy()
+    fill_unknown(U, mean_user)
     user_ids = arrow_ids(plain_ids(ids, "user"))
     factor = pa.from_numpy_dtype(U.dtype)
     names = {"user_id": user_ids.type, "factors": pa.list_(factor, U.shape[1]), "items": pa.large_list(pa.int32())}

@@ -72,6 +72,9 @@ class Users(Protocol):
     def factors(self) -> tuple[Any, Any]:
         """Return the factors of users and items after a round, as a model has them."""
 
+    def sums(self) -> tuple[Floats, int]:
+        """Return the sum of all users' factors, and the number of those which are not zero."""
+
     def state_shapes(self, factors: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the arrays of :meth:`state`."""
 
@@ -181,6 +184,10 @@ class UserBlock(_Block):
         """Return the factors of users and items after a round, as a model has them."""
         return self.U, self.F
 
+    def sums(self) -> tuple[Floats, int]:
+        """Return the sum of all users' factors, and the number of those which are not zero."""
+        return self.U.sum(axis=0, dtype=np.float64), int(np.count_nonzero(self.U.any(axis=1)))
+
     def losses(self) -> NDArray[np.float64]:
         """Return the objective after :meth:`solve` and its weight: with ``S = F F^T``, prior and zeros are |u|^2."""
         residuals = np.empty_like(self.confidence)
@@ -260,6 +267,11 @@ class FullUserBlock(_Block):
         """Return the factors of users and items after a round, as a model has them."""
         assert self.S is not None
         return csr_matrix((self.A, self.indices, self.indptr), shape=(self.n_users, self.n_items)), self.S
+
+    def sums(self) -> tuple[Floats, int]:
+        """Return the sum of all users' factors, and the number of those which are not zero."""
+        known = np.unique(row_of_entry(self.indptr)[self.A != 0])
+        return np.asarray(np.bincount(self.indices, self.A, self.n_items), dtype=np.float64), len(known)
 
     def losses(self) -> NDArray[np.float64]:
         """Return the objective after :meth:`solve` and its weight: prior and zeros add up to ``a^T S_OO a``."""

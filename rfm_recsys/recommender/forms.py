@@ -13,7 +13,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
-from rfm_recsys.core.arrays import Floats, csr_arrays
+from rfm_recsys.core.arrays import Floats, csr_arrays, row_of_entry
 from rfm_recsys.core.checks import check_parts
 from rfm_recsys.core.linalg import eigh, gram, multiply
 from rfm_recsys.core.memory import check_memory
@@ -29,11 +29,13 @@ class Form(ABC):
     """Fitted factors: what a model needs of them to answer.
 
     ``users`` are the factors of all users, ``items`` those of all items, shape (items, columns). ``shape`` is that of
-    the interactions, users x items.
+    the interactions, users x items. ``mean_user``, shape (columns,), are the factors of a user of whom no liked
+    interaction is known, where a fit has left them.
     """
 
     users: Any
     items: Floats
+    mean_user: Floats | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -50,12 +52,19 @@ class Form(ABC):
         """Return the factors of some users."""
 
     @abstractmethod
+    def filled(self, users: Any) -> Any:
+        """Return factors of users with those of the mean user in rows of zeros, and give up what is passed."""
+
+    @abstractmethod
     def user_norms(self) -> Floats:
         """Return the lengths of all users' factors, 1e-10 for 0."""
 
     @abstractmethod
     def fold_in(self, confidence: csr_matrix) -> Any:
-        """Return the factors of users by their rows of signed confidences; raises DataError where a solve overflows."""
+        """Return the factors of users by their rows of signed confidences, zeros where these say nothing.
+
+        Raises DataError where a solve overflows.
+        """
 
     @abstractmethod
     def single(self, factors: Any) -> Any:
@@ -71,7 +80,7 @@ class Form(ABC):
 
     @abstractmethod
     def with_users(self, ids: NDArray[np.intp], factors: Any) -> Any:
-        """Return the factors of all users with new ones for some, longer where an id is beyond."""
+        """Return the factors of all users with folded in ones for some, longer where an id is beyond."""
 
     @abstractmethod
     def items_at(self, ids: NDArray[np.intp]) -> Floats:
@@ -97,6 +106,10 @@ class Form(ABC):
     def shares(self, item: int, liked: NDArray[np.intp], c: Floats, factorised: Any) -> Floats:
         """Return how much each of the items ``liked`` adds to the score of ``item``, by the factorised system."""
 
+    def score_of_mean_user(self, item: int) -> float:
+        """Return the score of an item for a user of whom nothing is known; 0 where no fit has left one."""
+        return 0.0 if self.mean_user is None else float(self.items[item] @ self.mean_user)
+
     @abstractmethod
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that a file holds, by name."""
@@ -113,18 +126,35 @@ class LowRank(Form):
     def users_at(self, ids: NDArray[np.intp]) -> Floats:
         return self.users[ids]
 
+    def filled(self, users: Floats) -> Floats:
+        if self.mean_user is not None:
+            fill_unknown(users, self.mean_user)
+        return users
+
     def user_norms(self) -> Floats:
         return row_norms(self.users)
 
     def fold_in(self, confidence: csr_matrix) -> Floats:
         return solve_users(*csr_arrays(confidence), np.require(self.items, None, ["C", "W"]))
 
+    def known(self) -> Floats:
+        """Return the factors of all users, with zeros in place of the mean user's."""
+        if self.mean_user is None or len(self.users) == 0:
+            return self.users
+        alike = np.flatnonzero(self.users[:, 0] == self.mean_user[0])
+        alike = alike[(self.users[alike] == self.mean_user).all(axis=1)]
+        if len(alike) == 0:
+            return self.users
+        users = self.users.copy()
+        users[alike] = 0
+        return users
+
     def single(self, factors: Floats) -> Any:
         return factors[0]
 
     def fold_in_items(self, confidence: csr_matrix, settings: Settings) -> Floats:
         """Solve the items as a round does, for the users' features ``R = U T``; return T times the solution."""
-        U, F = (np.require(factors, None, ["C", "W"]) for factors in (self.users, self.items))
+        U, F = (np.require(factors, None, ["C", "W"]) for factors in (self.known(), self.items))
         users_gram, n_active = gram(U, U), int(np.count_nonzero(U.any(axis=1)))
         T, _ = feature_map(users_gram, users_gram, gram(F, F), n_active, settings.power, settings.penalty)
         return multiply(solve_users(*csr_arrays(confidence), multiply(U, T)), T.T)
@@ -133,7 +163,7 @@ class LowRank(Form):
         return leave_one_out(confidence, self.items, full=False)
 
     def with_users(self, ids: NDArray[np.intp], factors: Floats) -> Floats:
-        return with_rows(self.users, ids, factors, "user")
+        return with_rows(self.users, ids, self.filled(factors), "user")
 
     def items_at(self, ids: NDArray[np.intp]) -> Floats:
         return self.items[ids]
@@ -145,10 +175,10 @@ class LowRank(Form):
 
     def compared(self, items: Floats) -> Floats:
         """Measure in the users' metric: the cosine of two items is that of their columns of ``U F^T``."""
-        return _in_metric(items, self.users)
+        return _in_metric(items, self.known())
 
     def nearest_users(self, ids: NDArray[np.intp], candidates: Any, filtered: NDArray[np.intp], N: int) -> TopList:
-        unit = _in_metric(self.users, self.items)
+        unit = _in_metric(self.known(), self.items)
         return top_dense(unit[ids], unit if candidates is None else unit[candidates], None, filtered, N)
 
     def system(self, liked: NDArray[np.intp], c: Floats) -> Floats:
@@ -168,7 +198,8 @@ class LowRank(Form):
 class Full(Form):
     """The full form: the factors of items are S itself, those of a user its dual coefficients, sparse like the data.
 
-    ``users`` is a csr_matrix of users x items, ``items`` is symmetric, items x items.
+    ``users`` is a csr_matrix of users x items, ``items`` is symmetric, items x items. An empty row stands for
+    the mean user, whose factors are not sparse.
     """
 
     def __init__(self, users: csr_matrix, items: Floats) -> None:
@@ -182,6 +213,17 @@ class Full(Form):
         if not ((starts >= 0) & (starts <= stops) & (stops <= len(users.indices))).all():
             raise _corrupt("indptr points beyond the indices")
         return _sound(users[ids])
+
+    def filled(self, users: csr_matrix) -> csr_matrix:
+        empty: NDArray[np.bool_] = np.bincount(row_of_entry(users.indptr), users.data != 0, users.shape[0]) == 0
+        if self.mean_user is None or not empty.any():
+            return users
+        some, n_items = int(empty.sum()), users.shape[1]
+        needed = some * n_items * (8 + users.dtype.itemsize)
+        check_memory(needed, f"{some} users without liked interactions", "ask for fewer at a time")
+        filled = csr_matrix(np.broadcast_to(self.mean_user, (some, n_items)))
+        place = np.where(empty, users.shape[0] + np.cumsum(empty) - 1, np.arange(len(empty)))
+        return csr_matrix(vstack([users, filled], format="csr")[place])
 
     def user_norms(self) -> Floats:
         return sparse_row_norms(_sound(self.users))
@@ -261,8 +303,8 @@ def _in_metric(factors: Floats, others: Floats) -> Floats:
     return unit_rows(multiply(factors, (V * np.sqrt(np.maximum(values, 0))) @ V.T))
 
 
-def form_of(user_factors: Any, item_factors: Any) -> Form:
-    """Return the form that two arrays are of, fitted or set by hand.
+def form_of(user_factors: Any, item_factors: Any, mean_user: Any = None) -> Form:
+    """Return the form that two arrays are of, fitted or set by hand; a mean user of another shape is none.
 
     Raises
     ------
@@ -289,6 +331,8 @@ def form_of(user_factors: Any, item_factors: Any) -> Form:
             f"user_factors are a CSR matrix, as in the full form, and item_factors have the shape {F.shape}; set "
             "both to arrays, or item_factors to items x items"
         )
+    if isinstance(mean_user, np.ndarray) and mean_user.shape == F.shape[1:] and mean_user.dtype == F.dtype:
+        form.mean_user = mean_user
     if not F.dtype == U.dtype or F.dtype not in (np.float32, np.float64):
         raise ParameterError(
             f"user_factors hold {U.dtype} and item_factors {F.dtype}; set both to float32, or both to float64"
@@ -305,6 +349,24 @@ def form_from(arrays: dict[str, NDArray[Any]]) -> Form:
     form = form_of(csr_matrix((data, indices, indptr), shape=(len(indptr) - 1, len(items))), items)
     _sound(form.users)
     return form
+
+
+def mean_user_of(sums: Floats, n_known: int, dtype: np.dtype[Any]) -> Floats:
+    """Return the factors of a user of whom nothing is known, which are the mean of all others'.
+
+    Parameters
+    ----------
+    sums : array, shape (columns,)
+        Of the factors of all users.
+    n_known : int
+        Users whose factors are not zero.
+    """
+    return np.asarray(sums / max(n_known, 1), dtype=dtype)
+
+
+def fill_unknown(U: Floats, mean_user: Floats) -> None:
+    """Write the mean user's factors into the rows that are zero."""
+    U[~U.any(axis=1)] = mean_user
 
 
 def with_rows(factors: Floats, ids: NDArray[np.intp], rows: Floats, what: str) -> Floats:

@@ -59,7 +59,7 @@ from rfm_recsys.errors import (
 )
 from rfm_recsys.recommender.blocks import CHOSEN, WAYS, Settings
 from rfm_recsys.recommender.checkpoint import Checkpoint, fingerprint
-from rfm_recsys.recommender.forms import Form, form_from, form_of, with_rows
+from rfm_recsys.recommender.forms import Form, fill_unknown, form_from, form_of, mean_user_of, with_rows
 from rfm_recsys.recommender.rounds import Callback, block_of_users, check_fit_memory, run_rounds
 from rfm_recsys.recommender.tuning import FALLBACK, TRIALS, Row, choose, settled
 from rfm_recsys.recommender.values import MEANINGS, confidences, user_levels, weights
@@ -84,6 +84,7 @@ class Fitted:
     oversampling_: int
     search_: list[Row]
     user_levels_: Floats
+    mean_user_: Floats
 
 
 @dataclass(eq=False, repr=False)
@@ -92,8 +93,9 @@ class LinRFM(Fitted, Parameters):
 
     Implicit feedback with confidences, as in implicit: the weight of an interaction is ``alpha`` times what its value
     says (``values``), all that is not stored counts 0 with weight 1, and a negative value says disliked. Scores are
-    ``user_factors @ item_factors.T``. Whatever of the parameters is left out, ``fit`` chooses from the data. The same
-    data and seed give the same bits, whatever the number of threads.
+    ``user_factors @ item_factors.T``. A user without a liked interaction has the mean factors of all others. Whatever
+    of the parameters is left out, ``fit`` chooses from the data. The same data and seed give the same bits, whatever
+    the number of threads.
 
     Parameters
     ----------
@@ -142,6 +144,8 @@ class LinRFM(Fitted, Parameters):
         What the fit used: what was given, or chosen.
     chosen_ : dict
         These by name: ``LinRFM(**model.chosen_)`` fits again without choosing.
+    mean_user_ : array, shape (factors,), or (items,) in the full form
+        Factors of a user of whom no liked interaction is known: the mean of all others'.
     search_ : list of dict
         What was tried: a setting, and how it ranks interactions that were hidden from it (``ndcg@10``, ``recall@20``,
         and ``score``, the root of their product). Empty where there was no choice.
@@ -271,7 +275,10 @@ class LinRFM(Fitted, Parameters):
         del interactions, weighed
         run_rounds(users, settings, kept, show_progress, callback)
         U, F = users.factors()
-        take(self, U, F, chosen, search, levels)
+        mean_user = mean_user_of(*users.sums(), F.dtype)
+        if settings.factors is not None:
+            fill_unknown(U, mean_user)
+        take(self, U, F, chosen, search, levels, mean_user)
         return self
 
     @property
@@ -290,7 +297,7 @@ class LinRFM(Fitted, Parameters):
 
     def _form(self) -> Form:
         """Return the fitted factors; raises NotFittedError, or ParameterError for what was set by hand."""
-        return form_of(self.user_factors, self.item_factors)
+        return form_of(self.user_factors, self.item_factors, getattr(self, "mean_user_", None))
 
     def _confidences(self, rows: csr_matrix, levels: Floats | None = None) -> csr_matrix:
         """Return the signed confidences of rows of users, or of items whose users have these levels."""
@@ -323,7 +330,7 @@ class LinRFM(Fitted, Parameters):
         ids, single = check_ids(userid, None, "user")
         rows = check_interactions(user_items, form.dtype, rows=len(ids), columns=form.shape[1])
         with self._on_threads():
-            factors = form.fold_in(self._confidences(rows))
+            factors = form.filled(form.fold_in(self._confidences(rows)))
         return form.single(factors) if single else factors
 
     def recalculate_item(self, itemid: ArrayLike, item_users: csr_matrix) -> Floats:
@@ -363,10 +370,12 @@ class LinRFM(Fitted, Parameters):
         """
         ids, _ = check_ids(userids, None, "user")
         form = self._form()
-        factors = form.with_users(ids, self.recalculate_user(ids, user_items))
+        rows = check_interactions(user_items, form.dtype, rows=len(ids), columns=form.shape[1])
+        with self._on_threads():
+            factors = form.with_users(ids, form.fold_in(self._confidences(rows)))
         levels = self._levels(form.shape[0])
         if levels is not None:
-            new = user_levels(check_interactions(user_items, form.dtype))
+            new = user_levels(rows)
             levels = with_rows(levels[:, None], ids, new[:, None], "user")[:, 0]
         vars(self).update(user_factors=factors, user_levels_=levels)
 
@@ -399,7 +408,8 @@ class LinRFM(Fitted, Parameters):
         Returns
         -------
         score : float
-            What ``recommend`` gives, to rounding; exactly the sum of all shares in the order in which they come.
+            What ``recommend`` gives, to rounding; exactly the sum of all shares in the order in which they come. Where
+            there are none, that of the mean user.
         contributions : list of (item, share)
         user_weights : tuple
         """
@@ -422,6 +432,8 @@ class LinRFM(Fitted, Parameters):
             ) from error
         order = [j for j in np.lexsort((liked, -shares)) if c[j] > 0]
         contributions = [(int(liked[j]), float(shares[j])) for j in order]
+        if not shares.any():
+            return form.score_of_mean_user(item), contributions[:N], weights
         return float(sum(share for _, share in contributions)), contributions[:N], weights
 
     def leave_one_out(self, user_items: csr_matrix) -> csr_matrix:
@@ -516,6 +528,7 @@ class LinRFM(Fitted, Parameters):
         with self._on_threads():
             users = form.users_at(ids) if not recalculate_user else form.fold_in(self._confidences(without_zeros(rows)))
             listed = among(candidates, rows if filter_already_liked_items else None)
+            users = form.filled(users)
             ranked = form.items if candidates is None else form.items_at(candidates)
             lists = form.best(users, ranked, listed, filtered, N)
         return answer(lists, candidates, single)
@@ -676,12 +689,18 @@ def _wide_fits(parameters: dict[str, Any], weights: csr_matrix) -> bool:
 
 
 def take(
-    model: LinRFM, user_factors: Any, item_factors: Floats, chosen: dict[str, Any], search: list[Row], levels: Floats
+    model: LinRFM,
+    user_factors: Any,
+    item_factors: Floats,
+    chosen: dict[str, Any],
+    search: list[Row],
+    levels: Floats,
+    mean_user: Floats,
 ) -> None:
     """Give a model what a fit made, at once: an interruption finds the old ones or the new ones."""
     factors = {"user_factors": user_factors, "item_factors": item_factors}
     of_the_fit = {f"{name}_": chosen[name] for name in CHOSEN}
-    vars(model).update(factors, search_=search, user_levels_=levels, **of_the_fit)
+    vars(model).update(factors, search_=search, user_levels_=levels, mean_user_=mean_user, **of_the_fit)
 
 
 def content_of(model: LinRFM) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -695,6 +714,8 @@ def content_of(model: LinRFM) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         parameters["fitted"] = {"chosen": model.chosen_, "search": model.search_}
     if levels is not None:
         arrays["user_levels"] = levels
+    if form.mean_user is not None:
+        arrays["mean_user"] = form.mean_user
     return parameters, arrays
 
 
@@ -708,6 +729,8 @@ def model_of(kind: type[Model], parameters: dict[str, Any], arrays: dict[str, ND
         vars(model).update({f"{name}_": chosen[name] for name in CHOSEN}, search_=list(fitted["search"]))
     if "user_levels" in arrays:
         vars(model).update(user_levels_=np.asarray(arrays.pop("user_levels"), dtype=np.float64))
+    if "mean_user" in arrays:
+        vars(model).update(mean_user_=arrays.pop("mean_user"))
     if arrays:
         form = form_from(arrays)
         model.user_factors, model.item_factors = form.users, form.items

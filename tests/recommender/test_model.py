@@ -51,9 +51,10 @@ def fitted(data: Any, factors: int | None = 8, **parameters: Any) -> LinRFM:
 
 
 def scores_of(model: LinRFM) -> Floats:
-    product = model.user_factors @ model.item_factors.T
-    scores: Floats = np.asarray(product)
-    return scores
+    """Return what all users are recommended by, in the order of the items."""
+    n_users, n_items = model.user_factors.shape[0], len(model.item_factors)
+    ids, scores = model.recommend(np.arange(n_users), None, n_items, filter_already_liked_items=False)
+    return np.take_along_axis(scores, np.argsort(ids, axis=1), axis=1)
 
 
 def bits(model: LinRFM) -> list[NDArray[Any]]:
@@ -126,7 +127,8 @@ def test_rounds_with_items_that_nobody_likes_and_users_that_like_nothing(factors
     data = csr_matrix(data)
     model = fitted(data, factors, iterations=3, dtype=np.float64)
     _, X = naive_rounds(data, model, factors)[-1]
-    np.testing.assert_allclose(scores_of(model), X, rtol=1e-9, atol=1e-9)
+    assert not X[[7, 9]].any()
+    np.testing.assert_allclose(scores_of(model), naive.with_mean_user(X), rtol=1e-9, atol=1e-9)
     assert not X[:, [4, 11]].any()
 
 
@@ -189,7 +191,33 @@ def test_users_without_interactions_change_nothing(factors: int | None) -> None:
     longer = csr_matrix((data.data, data.indices, indptr), shape=(87, 40))
     one, two = (scores_of(fitted(matrix, factors, dtype=np.float64)) for matrix in (data, longer))
     np.testing.assert_allclose(two[2:82], one, atol=1e-9)
-    assert not two[[0, 1, 82, 86]].any()
+
+
+@FORMS
+def test_a_user_of_whom_nothing_is_known_is_the_mean_of_all_others(factors: int | None, tmp_path: Path) -> None:
+    """In fit, in fold-in, in explain and after a load; and is like nobody."""
+    data = interactions(disliked=True).tolil()
+    data[3], data[7] = 0, -np.abs(data[7].toarray())
+    data = csr_matrix(data)
+    model = fitted(data, factors, dtype=np.float64)
+    scores = scores_of(model)
+    mean = np.delete(scores, [3, 7], axis=0).mean(axis=0)
+    np.testing.assert_allclose(scores[[3, 7]], [mean, mean], rtol=1e-9, atol=1e-12)
+    model.save(tmp_path / "model.npz")
+    for each in (model, LinRFM.load(tmp_path / "model.npz")):
+        folded = np.asarray(each.recalculate_user([0, 1], data[[7, 3]]) @ each.item_factors.T)
+        np.testing.assert_allclose(folded, [mean, mean], rtol=1e-9, atol=1e-12)
+        score, contributions, _ = each.explain(3, data, 5)
+        assert score == pytest.approx(mean[5], rel=1e-9)
+        assert contributions == []
+        each.partial_fit_users([82, 4], data[[0, 3]])
+        np.testing.assert_allclose(scores_of(each)[[4, 80, 81]], [mean] * 3, rtol=1e-9, atol=1e-12)
+        likeness = dict(zip(*each.similar_users(0, 83), strict=True))
+        assert not any(likeness[user] for user in (3, 4, 7, 80, 81))
+    few = fitted(data[np.diff(data.indptr) > 0], factors, dtype=np.float64)
+    np.testing.assert_allclose(
+        few.similar_items(2, 40)[1], fitted(data, factors, dtype=np.float64).similar_items(2, 40)[1], atol=1e-9
+    )
 
 
 @FORMS
@@ -396,8 +424,11 @@ def test_item_fold_in_equals_its_naive_twin(parameters: dict[str, float]) -> Non
     ratio = np.abs(new.toarray()) / np.where(levels, levels, 1)
     weights = np.sign(new.toarray()) * np.rint((0.5 + ratio / (1 + ratio)) * 512) / 512
     penalty = model.alpha_ * model.regularization_
-    twin = naive.fold_in_items(weights * model.alpha_, scores_of(model), model.power_, penalty, 8)
-    np.testing.assert_allclose(folded @ model.user_factors.T, twin, rtol=1e-8, atol=1e-8)
+    X = scores_of(model)
+    X[7] = 0
+    twin = naive.fold_in_items(weights * model.alpha_, X, model.power_, penalty, 8)
+    known = np.where(data.toarray().any(axis=1)[:, None], model.user_factors, 0)
+    np.testing.assert_allclose(folded @ known.T, twin, rtol=1e-8, atol=1e-8)
     np.testing.assert_allclose(model.recalculate_item(3, new[3]), folded[3], rtol=1e-12, atol=1e-12)
 
 
@@ -489,7 +520,7 @@ def test_explain_says_what_an_item_is_worth_to_first_order(factors: int | None) 
 def test_regularization_0_reconstructs() -> None:
     liked = interactions(7, 6, seed=8) > 0
     model = fitted(csr_matrix(liked.astype(float)), 6, regularization=0, dtype=np.float64)
-    np.testing.assert_allclose(scores_of(model), liked.toarray(), atol=1e-4)
+    np.testing.assert_allclose(scores_of(model), naive.with_mean_user(liked.toarray().astype(float)), atol=1e-4)
 
 
 @FORMS
@@ -499,8 +530,10 @@ def test_norms_are_those_of_the_factors(factors: int | None) -> None:
     model = fitted(csr_matrix(data), factors, dtype=np.float64)
     users = model.user_factors.toarray() if factors is None else model.user_factors
     np.testing.assert_allclose(model.item_norms, np.linalg.norm(model.item_factors, axis=1))
-    assert model.user_norms[4] == 1e-10
-    np.testing.assert_allclose(np.delete(model.user_norms, 4), np.delete(np.linalg.norm(users, axis=1), 4))
+    norms = np.linalg.norm(users, axis=1)
+    np.testing.assert_allclose(model.user_norms, np.where(norms, norms, 1e-10))
+    data[:, 4] = 0
+    assert fitted(csr_matrix(data), factors).item_norms[4] == np.float32(1e-10)
 
 
 @pytest.mark.parametrize(
