@@ -10,7 +10,7 @@ more is asked for than there are steps, it draws at random.
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +18,24 @@ from scipy.sparse import csr_matrix
 
 from rfm_recsys.core.arrays import Floats, csr_arrays, row_of_entry
 from rfm_recsys.core.linalg import multiply, weighted_gram
-from rfm_recsys.core.ranking import top_dense
+from rfm_recsys.core.ranking import top_dense, top_sparse
 from rfm_recsys.errors import DataError
 from rfm_recsys.recommender.agop import low_rank_map
-from rfm_recsys.recommender.blocks import CHOSEN, WAYS, Settings, UserBlock, solve_users
-from rfm_recsys.recommender.rounds import eigenpairs, low_rank_rounds, norms
+from rfm_recsys.recommender.blocks import (
+    CHOSEN,
+    WAYS,
+    FullUserBlock,
+    Settings,
+    UserBlock,
+    solve_users,
+    solve_users_full,
+)
+from rfm_recsys.recommender.rounds import eigenpairs, full_rounds, low_rank_rounds, norms
 from rfm_recsys.recommender.values import confidences
 
 log = logging.getLogger(__name__)
 
-# For data too small to choose on, and for the full form, whose fits are too long for it.
+# For data too small to choose on.
 FALLBACK: dict[str, Any] = {
     "regularization": 4.0, "alpha": 7.0, "iterations": 2, "oversampling": 0, "power": 0.35,
     "item_norm": 0.8, "prior_norm": 0.8, "user_norm": 0.8,
@@ -37,8 +45,10 @@ FULL_FORM = FALLBACK | {
     "user_norm": 0.5,
 }  # fmt: skip
 ORDER = ("regularization", "alpha", "power", "item_norm", "prior_norm", "user_norm")
-# in that order, and rounds and oversampling; those of the same norms side by side, which share their eigenpairs
-STARTS = (
+Start = tuple[tuple[float, ...], tuple[int, int]]  # a setting in that order, and rounds and oversampling
+Moves = tuple[dict[str, int], ...]  # steps of some parameters at once
+# those of the same norms side by side, which share their eigenpairs
+STARTS: tuple[Start, ...] = (
     ((4.0, 7.0, 0.35, 0.75, 0.75, 0.6), (2, 0)),  # of equals the first
     ((14.0, 3.0, 0.4, 0.75, 0.1, 0.6), (1, 256)),
     ((13.0, 3.0, 0.27, 0.75, 0.05, 0.6), (1, 256)),
@@ -50,13 +60,31 @@ STARTS = (
     ((60.0, 6.0, 0.23, 0.0, -0.7, 0.8), (2, 0)),
     ((1.5, 25.0, 0.25, 1.1, 1.0, 1.0), (2, 0)),
 )
-STEPS: dict[str, float] = {"regularization": 2.0, "alpha": 2.0, "power": 0.07, "prior_norm": 0.2}
+STEPS: dict[str, float] = {
+    "regularization": 2.0, "alpha": 2.0, "power": 0.07, "item_norm": 0.2, "prior_norm": 0.2, "user_norm": 0.25,
+}  # fmt: skip
 RATIOS = ("regularization", "alpha")  # of which a step is a factor
-MOVES = (
+MOVES: Moves = (
     {"prior_norm": -1}, {"prior_norm": 1},
     {"regularization": 1}, {"regularization": -1}, {"alpha": 1}, {"alpha": -1}, {"power": 1}, {"power": -1},
     {"regularization": 1, "alpha": -1}, {"regularization": -1, "alpha": 1},
 )  # fmt: skip
+# In the full form one round takes no eigenvectors at power 1/2, and other norms no longer than these.
+FULL_STARTS: tuple[Start, ...] = (
+    ((3.0, 3.0, 0.5, 0.35, 0.0, 0.5), (1, 0)),
+    ((6.0, 3.0, 0.5, 0.25, 0.0, 0.5), (1, 0)),
+    ((24.0, 24.0, 0.5, 0.55, 0.0, 1.0), (1, 0)),
+)
+FULL_MOVES: Moves = (
+    {"regularization": 1}, {"regularization": -1}, {"alpha": 1}, {"alpha": -1},
+    {"regularization": 1, "alpha": 1}, {"regularization": -1, "alpha": -1},
+    {"item_norm": 1}, {"item_norm": -1}, {"prior_norm": -1}, {"prior_norm": 1}, {"user_norm": 1}, {"user_norm": -1},
+)  # fmt: skip
+FULL_ITEMS, FULL_USERS, FULL_ENTRIES = (
+    1500,
+    1500,
+    2**20,
+)  # the most popular items, and users, to choose the full form on
 BOUNDS = {
     "regularization": (0.3, 100.0), "alpha": (0.7, 600.0), "power": (0.1, 0.6),
     "item_norm": (-0.5, 1.2), "prior_norm": (-1.0, 1.2), "user_norm": (0.0, 1.0),
@@ -122,25 +150,36 @@ def choose(
     if len(fixed) == len(CHOSEN):
         return dict(fixed), []
     assert weights is not None
-    if factors is None:
-        return FULL_FORM | fixed, []
     generator = np.random.default_rng(0)  # the choice depends on the data alone
     try:
-        users = ValidationUsers(weights, factors, generator)
+        if factors is None:
+            search = Search(FullValidationUsers(weights, generator), FULL_STARTS, FULL_MOVES, fixed, trials, tell)
+        else:
+            search = Search(ValidationUsers(weights, factors, generator), STARTS, MOVES, fixed, trials, tell)
     except TooFewUsersError as reason:
         log.info("nothing chosen: %s", reason)
-        return FALLBACK | fixed, []
-    search = Search(users, fixed, trials, tell)
+        return (FULL_FORM if factors is None else FALLBACK) | fixed, []
     search.start()
     search.step()
-    search.draw(generator)
+    if factors is not None:
+        search.draw(generator)
     chosen = {name: search.best[0][name] for name in CHOSEN} | fixed
     log.info("chosen: %s", ", ".join(f"{name}={value:g}" for name, value in chosen.items()))
     return chosen, search.table
 
 
+class Validation(Protocol):
+    """Users of whom some interactions are hidden, to rank."""
+
+    caution: float  # standard errors that a step has to gain
+    oversampling: int  # the most that settings to come have
+
+    def measure(self, values: Row, iterations: int, oversampling: int) -> Floats:
+        """Return what :func:`quality` says of a setting."""
+
+
 class Search:
-    """A search for the best setting; see :func:`choose` for the parameters.
+    """A search for the best setting, from the best of some starts on in steps; see :func:`choose` for the rest.
 
     Attributes
     ----------
@@ -152,22 +191,32 @@ class Search:
 
     best: tuple[Row, Floats]
 
-    def __init__(self, users: "ValidationUsers", fixed: Row, trials: int, tell: Callable[[Row], Any]) -> None:
-        self.users, self.fixed, self.trials, self.tell = users, fixed, trials, tell
+    def __init__(
+        self,
+        users: Validation,
+        starts: tuple[Start, ...],
+        moves: Moves,
+        fixed: Row,
+        trials: int,
+        tell: Callable[[Row], Any],
+    ) -> None:
+        self.users, self.starts, self.moves = users, starts, moves
+        self.fixed, self.trials, self.tell = fixed, trials, tell
+        self.ways = sorted({way for _, way in starts}, key=lambda way: (way[1], way[0]))
         self.table: list[Row] = []
         self.tried: set[tuple[float, ...]] = set()
         self.failure: DataError | None = None
-        users.oversampling = max(self._given(way)[1] for way in WAYS)
+        users.oversampling = max(self._given(way)[1] for way in self.ways)
 
     def start(self) -> None:
         """Take the best of the starts, in the way that suits it best; raises DataError where none can be fitted."""
-        starts = [(dict(zip(ORDER, values, strict=True)), self._given(way)) for values, way in STARTS]
+        starts = [(dict(zip(ORDER, values, strict=True)), self._given(way)) for values, way in self.starts]
         found = [each for values, way in starts for each in self._tried(values, way)]
         if not found:
             assert self.failure is not None
             raise self.failure
         self.best = max(found, key=lambda each: float(each[0]["score"]))
-        for way in WAYS:
+        for way in self.ways:
             self._improves(self.best[0], self._given(way))
 
     def _given(self, way: tuple[int, int]) -> tuple[int, int]:
@@ -180,7 +229,7 @@ class Search:
         step, stuck = 1.0, False
         while len(self.tried) < self.trials and not (stuck and (step < 1 or self.users.caution > 1)):
             step, stuck = (step / 2 if stuck else step), True
-            for move in MOVES:
+            for move in self.moves:
                 values = {name: self.best[0][name] for name in ORDER}
                 if self._improves(values | {n: _moved(n, values[n], sign * step) for n, sign in move.items()}):
                     stuck = False
@@ -260,13 +309,12 @@ class ValidationUsers(UserBlock):
     """
 
     def __init__(self, weights: csr_matrix, factors: int, generator: np.random.Generator) -> None:
-        sample = _sampled(weights, generator)
+        sample = _sampled(weights, generator, ENTRIES)
         share = sample.nnz / max(weights.nnz, 1)
         self.caution = 1.0 if share == 1 else CAUTION
         self.n_factors = min(factors, MOST_FACTORS, max(LEAST_FACTORS, round(FACTORS * share)))
         known, self.wanted, users = hide(sample, WORK // max(sample.shape[1] * self.n_factors, 1), generator)
-        if len(users) < LEAST_USERS or self.wanted.nnz < LEAST_HIDDEN:
-            raise TooFewUsersError(f"there are {len(users)} users of whom {self.wanted.nnz} interactions can be hidden")
+        _check_number(users, self.wanted)
         super().__init__(known)
         self.tolerance = TOLERANCE
         self.known = known[users]
@@ -315,13 +363,62 @@ class ValidationUsers(UserBlock):
         return super().grams()
 
 
-def _sampled(weights: csr_matrix, generator: np.random.Generator) -> csr_matrix:
-    """Return the rows of so many users, drawn at random, as have ``ENTRIES`` between them; of all if that is enough."""
-    if weights.nnz <= ENTRIES:
+class FullValidationUsers(FullUserBlock):
+    """As :class:`ValidationUsers`, for the full form: on the most popular items, and ranked for fewer users.
+
+    It takes a matrix of items x items for every setting. Fewer items have another best K, and next to the same settings
+    of it.
+    """
+
+    def __init__(self, weights: csr_matrix, generator: np.random.Generator) -> None:
+        popularity = np.bincount(weights.indices, minlength=weights.shape[1])
+        items = np.sort(np.argsort(-popularity, kind="stable")[:FULL_ITEMS])
+        sample = csr_matrix(_sampled(weights, generator, FULL_ENTRIES)[:, items])
+        sample.sort_indices()
+        self.weights, self.wanted, users = hide(sample, FULL_USERS, generator)
+        _check_number(users, self.wanted)
+        self.caution, self.oversampling = 1.0 if len(users) < FULL_USERS else CAUTION, 0
+        self.users = users
+        super().__init__(self.weights)
+
+    def measure(self, values: Row, iterations: int, oversampling: int) -> Floats:
+        """Return what :func:`quality` says of a setting."""
+        settings = Settings(**values, iterations=iterations)
+        known = confidences(self.weights, settings.alpha)
+        self.confidence, self.S = known.data, None
+        for _ in full_rounds(self, settings, range(iterations)):
+            pass
+        assert self.S is not None
+        known = known[self.users]
+        indptr, indices, confidence = csr_arrays(known)
+        A, _ = solve_users_full(indptr, indices, confidence, self.S)
+        coefficients = csr_matrix((A, indices, indptr), shape=known.shape)
+        ids, _ = top_sparse(coefficients, self.S, known, np.empty(0, dtype=np.intp), max(NDCG, RECALL))
+        return quality(ids, self.wanted)
+
+    def solve(self, S: Floats) -> None:
+        """Take S; all users are solved for it when a later round asks for them."""
+        self.S = S
+
+    def gram(self, scale: Floats) -> Floats:
+        """Return ``D X^T W X D``, shape (items, items), for the diagonal ``scale`` of D."""
+        if self.S is not None:
+            super().solve(self.S)
+        return super().gram(scale)
+
+
+def _check_number(users: NDArray[np.intp], wanted: csr_matrix) -> None:
+    if len(users) < LEAST_USERS or wanted.nnz < LEAST_HIDDEN:
+        raise TooFewUsersError(f"there are {len(users)} users of whom {wanted.nnz} interactions can be hidden")
+
+
+def _sampled(weights: csr_matrix, generator: np.random.Generator, entries: int) -> csr_matrix:
+    """Return the rows of so many users, drawn at random, as have that many entries; of all if they have no more."""
+    if weights.nnz <= entries:
         return weights
     order = generator.permutation(weights.shape[0])
     ends = np.cumsum(np.diff(weights.indptr)[order])
-    return weights[np.sort(order[: max(1, np.searchsorted(ends, ENTRIES))])]
+    return weights[np.sort(order[: max(1, np.searchsorted(ends, entries))])]
 
 
 def hide(

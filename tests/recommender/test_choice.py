@@ -10,11 +10,12 @@ from scipy.sparse import csr_matrix
 
 from rfm_recsys import LinRFM
 from rfm_recsys.core import memory
+from rfm_recsys.core.checks import check_interactions
 from rfm_recsys.errors import DataError, NotFittedError
 from rfm_recsys.recommender import tuning
 from rfm_recsys.recommender.blocks import CHOSEN
 from rfm_recsys.recommender.rounds import low_rank_memory
-from rfm_recsys.recommender.tuning import FALLBACK, FULL_FORM, ValidationUsers, hide, quality
+from rfm_recsys.recommender.tuning import FALLBACK, FULL_FORM, FullValidationUsers, ValidationUsers, hide, quality
 
 NOTHING = dict.fromkeys(CHOSEN)
 
@@ -116,18 +117,51 @@ def test_quality_is_ndcg_and_recall() -> None:
 
 
 @pytest.mark.parametrize("users", [3, 15])
-def test_data_too_small_to_choose_on_have_settings_of_their_own(users: int, caplog: Any) -> None:
+@pytest.mark.parametrize(("factors", "expected"), [(4, FALLBACK), (None, FULL_FORM)])
+def test_data_too_small_to_choose_on_have_settings_of_their_own(
+    factors: int | None, expected: dict[str, Any], users: int, caplog: Any
+) -> None:
     with caplog.at_level(logging.INFO, logger=tuning.__name__):
-        model = LinRFM(4).fit(tastes(users, 12), show_progress=False)
-    assert model.chosen_ == FALLBACK
+        model = LinRFM(factors).fit(tastes(users, 12), show_progress=False)
+    assert model.chosen_ == expected
     assert model.search_ == []
     assert "nothing chosen" in caplog.text
 
 
-def test_the_full_form_has_settings_of_its_own() -> None:
-    model = LinRFM(None).fit(tastes(60, 30), show_progress=False)
-    assert model.chosen_ == FULL_FORM
-    assert LinRFM(None, alpha=2.0).fit(tastes(60, 30), show_progress=False).alpha_ == 2.0
+def test_the_full_form_is_chosen_for_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By one round at power 1/2, which takes no eigenvectors; what is given stays."""
+    model = LinRFM(None).fit(tastes(), show_progress=False)
+    assert {(row["power"], row["iterations"]) for row in model.search_} == {(0.5, 1)}
+    assert len(model.search_) > 3
+    best = max(row["score"] for row in model.search_)
+    assert max(row["score"] for row in model.search_[:3]) <= best
+    assert model.chosen_ in [{name: row[name] for name in CHOSEN} for row in model.search_]
+    given = LinRFM(None, alpha=2.0, power=0.25, iterations=2).fit(tastes(), show_progress=False)
+    assert (given.alpha_, given.power_, given.iterations_) == (2.0, 0.25, 2)
+    assert len(given.search_) > 3
+    monkeypatch.setattr(tuning, "FULL_ITEMS", 20)
+    few = LinRFM(None).fit(tastes(), show_progress=False)
+    assert few.search_[0]["score"] != model.search_[0]["score"]
+
+
+@pytest.mark.parametrize("iterations", [1, 2])
+def test_the_full_form_is_measured_as_a_fit_ranks(iterations: int) -> None:
+    data = check_interactions(tastes(), np.dtype(np.float64))
+    users = FullValidationUsers(data, np.random.default_rng(0))
+    values: dict[str, Any] = {
+        "regularization": 6.0,
+        "alpha": 5.0,
+        "power": 0.5,
+        "item_norm": 0.2,
+        "prior_norm": 0.1,
+        "user_norm": 0.7,
+    }
+    measured = [users.measure(setting, iterations, 0) for setting in (values, values | {"alpha": 9.0}, values)]
+    np.testing.assert_array_equal(measured[0], measured[2])
+    model = LinRFM(None, **values, iterations=iterations, values="confidence", dtype=np.float64)
+    model.fit(users.weights, show_progress=False)
+    ids, _ = model.recommend(users.users, users.weights[users.users], 20)
+    np.testing.assert_array_equal(measured[0], quality(ids, users.wanted))
 
 
 def test_the_choice_says_in_the_log_what_it_is(caplog: Any) -> None:
@@ -136,11 +170,14 @@ def test_the_choice_says_in_the_log_what_it_is(caplog: Any) -> None:
     assert f"alpha={model.alpha_:g}" in caplog.text
 
 
-def test_the_choice_is_about_the_best_of_many_settings_for_interactions_that_it_has_not_seen() -> None:
+@pytest.mark.parametrize("factors", [64, None])
+def test_the_choice_is_about_the_best_of_many_settings_for_interactions_that_it_has_not_seen(
+    factors: int | None,
+) -> None:
     known, wanted, users = hide(tastes(400, 300, seed=3), 400, np.random.default_rng(5))
 
     def measured(**given: Any) -> float:
-        model = LinRFM(64, **given).fit(known, show_progress=False)
+        model = LinRFM(factors, **given).fit(known, show_progress=False)
         ids, _ = model.recommend(users, known[users], N=20)
         return float(quality(ids, wanted).mean())
 
