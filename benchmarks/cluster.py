@@ -361,12 +361,15 @@ def costs(arguments: argparse.Namespace) -> dict[str, float]:
         result["reading, of a row"] = reading / len(frame)
     with cluster(2) as client:
         passes = Passes(client, False)
-        here = [client.submit(int, k, workers=[place]) for k, place in enumerate(workers_of(client))]
-        sending = timed(lambda: passes.total(passes.each("send", 0, _second, here, common=(Q,))))
+        passes.bounds = [0, 1, 2]
+        blocks = [client.submit(list, [k], workers=[place]) for k, place in enumerate(workers_of(client))]
+        sending = timed(lambda: passes.summed("send", 0, _second, blocks, common=(Q,)))
         result["sending and adding, of a byte and 2 workers"] = sending / Q.nbytes
-        waiting = timed(lambda: passes.total(passes.each("small", 0, _second, here * 16, common=(np.ones(1),))))
-        adding = timed(lambda: passes.total(passes.each("add", 0, _second, here * 16, common=(Q,)))) - sending - waiting
-        result["a pass over 32 small blocks"] = waiting
+        waiting = timed(lambda: passes.summed("small", 0, _second, blocks, common=(np.ones(1),)))
+        result["a pass over 2 small groups"] = waiting
+        passes.bounds = [0, 16, 32]
+        more = [client.submit(list, range(16), workers=[place]) for place in workers_of(client)]
+        adding = timed(lambda: passes.summed("add", 0, _second, more, common=(Q,))) - sending
         result["adding, of a byte of a block and 2 workers"] = adding / (30 * Q.nbytes)
     print(json.dumps(result, indent=1))
     return result
@@ -495,15 +498,15 @@ def _same(path: Path, expected: pd.DataFrame) -> bool:
     )
 
 
-CLIENT = """
+CLIENT = f"""
 import sys
 from distributed import Client
 from rfm_recsys import LinRFM
 from rfm_recsys.distributed import fit
 log, checkpoint, address, out = sys.argv[1:]
-seen = []
+seen, model = [], LinRFM(64, **{GIVEN | {"iterations": 8}})
 with Client(address) as client:
-    fitted = fit(log, client, LinRFM(64, **{**GIVEN, "iterations": 8}), checkpoint=checkpoint, show_progress=False,
+    fitted = fit(log, client, model, checkpoint=checkpoint, show_progress=False,
                  callback=lambda i, *_: (seen.append(i), print(i, flush=True)))
 open(out, "wb").write(fitted.model.item_factors.tobytes())
 """

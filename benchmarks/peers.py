@@ -28,7 +28,7 @@ from rfm_recsys.evaluation import CANDIDATES
 from rfm_recsys.evaluation.candidates import Candidate
 from rfm_recsys.evaluation.tuning import Budget, best, tune
 
-LARGE = 30_000  # items beyond which a matrix of items x items is too much
+MEDIUM, LARGE = 12_000, 30_000  # items beyond which a matrix of items x items is tuned no more, and is too much
 
 
 class IALS:
@@ -116,7 +116,7 @@ def main() -> None:
                 continue
             candidate = MODELS[name]
             ways: dict[str, dict[str, Any]] = {"nothing set": {}}
-            if candidate.space and name not in OURS:
+            if candidate.space and name not in OURS and not (name in SQUARE and train.shape[1] > MEDIUM):
                 trials = tune(
                     candidate,
                     on(candidate, rest, validation, depth),

@@ -1,9 +1,11 @@
 """The users of the loop in blocks on a Dask cluster: each of its operations is a pass over the blocks.
 
 A pass runs a pure function on every block, and adds up what they return along a tree over their numbers: the result
-depends on the blocks, and on nothing else. What travels is of items x factors, whatever the number of users. State is
-futures whose keys name the fit and the pass, so that what a lost worker held is computed again, to the same bits, and
-no pass can be given the state of another.
+depends on the blocks, and on nothing else. What travels is of items x factors, whatever the number of users. The blocks
+of a worker's thread are one group, a run of them: a pass has one task a group, which adds up all that the tree lets it
+before anything travels. (Of more tasks than threads, Dask's scheduler moves some to a worker that waits, and their
+blocks with them.) State is futures whose keys name the fit and the pass, so that what a lost worker held is computed
+again, to the same bits, and no pass can be given the state of another.
 """
 
 import copy
@@ -13,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -23,6 +26,7 @@ from distributed.client import ClosedClientError
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from tqdm.auto import tqdm
 
 from rfm_recsys.core import kernels
@@ -30,14 +34,17 @@ from rfm_recsys.core.arrays import Floats, Ints
 from rfm_recsys.core.kernels import MOST_ITERATIONS, RESIDUAL
 from rfm_recsys.core.linalg import multiply
 from rfm_recsys.core.runtime import threads
+from rfm_recsys.distributed.plan import group_bounds, workers_of
 from rfm_recsys.errors import DataError, InsufficientMemoryError
 from rfm_recsys.recommender.blocks import Settings, UserBlock, overflow
 from rfm_recsys.recommender.rounds import PASSES
+from rfm_recsys.recommender.values import confidences
 
 INLINE = 2**16  # bytes up to which a value travels with each task that needs it
 USUAL_ITERATIONS = 12  # of conjugate gradients, for the estimate of the time that is left
 
 Product = Callable[[NDArray[np.intp], Floats], Floats]
+Nodes = dict[tuple[int, int], Any]  # of the tree of sums, by level and number
 
 
 @sizeof.register(UserBlock)  # type: ignore[untyped-decorator, unused-ignore]
@@ -52,6 +59,67 @@ def _work(topic: str, note: dict[str, Any], function: Callable[..., Any], *argum
         result = function(*(_usable(argument) for argument in arguments))
     get_worker().log_event(topic, note)
     return result
+
+
+def _over_blocks(
+    topic: str, notes: list[dict[str, Any]], function: Callable[..., Any], states: list[Any], common: list[Any]
+) -> list[Any]:
+    """Run a function on all blocks of a group; return what it returns of each."""
+    return list(_results(topic, notes, function, states, common))
+
+
+def _sum_of_blocks(
+    topic: str,
+    notes: list[dict[str, Any]],
+    function: Callable[..., Any],
+    states: list[Any],
+    common: list[Any],
+    first: int,
+    n_blocks: int,
+) -> Nodes:
+    """Run a function on all blocks of a group; return the nodes of the tree that they are enough for."""
+    nodes: Nodes = {}
+    for block, value in enumerate(_results(topic, notes, function, states, common), first):
+        nodes[0, block] = value
+        _climb(nodes, (0, block), n_blocks)
+    return nodes
+
+
+def _results(
+    topic: str, notes: list[dict[str, Any]], function: Callable[..., Any], states: list[Any], common: list[Any]
+) -> Iterator[Any]:
+    shared = [_usable(value) for value in common]
+    with threads(1):
+        for note, *state in zip(notes, *states, strict=True):
+            yield function(*(_usable(part) for part in state), *shared)
+            get_worker().log_event(topic, note)
+
+
+def _climb(nodes: Nodes, node: tuple[int, int], n_blocks: int) -> None:
+    """Add a node to its neighbour, and the sum to the next, for as long as there is one; the last of an odd row rises.
+
+    ``(level, k)`` is the sum of the blocks from ``2^level k`` on, as many as ``2^level``.
+    """
+    level, k = node
+    while (width := -(-n_blocks // 2**level)) > 1:
+        neighbour = k ^ 1
+        if neighbour < width and (level, neighbour) not in nodes:
+            return
+        value = nodes.pop((level, k))
+        if neighbour < width:
+            other = nodes.pop((level, neighbour))
+            value = np.add(value, other) if k < neighbour else np.add(other, value)
+        level, k = level + 1, k // 2
+        nodes[level, k] = value
+
+
+def _together(some: Nodes, others: Nodes, n_blocks: int) -> Nodes:
+    """Return the nodes of the tree that those of two runs of groups are enough for."""
+    nodes = {**some, **others}
+    for node in others:
+        if node in nodes:
+            _climb(nodes, node, n_blocks)
+    return nodes
 
 
 def _usable(value: Any) -> Any:
@@ -78,6 +146,7 @@ class Passes:
     def __init__(self, client: Client, show_progress: bool) -> None:
         self.client, self.name = client, secrets.token_hex(4)
         self.topic, self.number, self.values, self.stage = f"rfm-recsys-{self.name}", 0, 0, ""
+        self.bounds = [0]  # of the groups: the number of each one's first block, and that after the last
         self.bar: tqdm[Any] = tqdm(
             disable=not show_progress,
             desc="LinRFM",
@@ -125,6 +194,60 @@ class Passes:
             for block, state in enumerate(zip(*states, strict=True))
         ]
 
+    def over(
+        self, what: str, work: float, function: Callable[..., Any], *states: Sequence[Any], common: Sequence[Any] = ()
+    ) -> list[Future]:
+        """Run a function on all blocks, a task a group; return the lists of results of each group, as futures.
+
+        A state is a list over the groups, of futures of lists, or lists, over the blocks.
+        """
+        return [
+            self.client.submit(_over_blocks, *arguments, key=f"{what}-{self.name}-{self.number}-group-{group}")
+            for group, arguments in enumerate(self._of_groups(what, work, function, states, common))
+        ]
+
+    def summed(
+        self, what: str, work: float, function: Callable[..., Any], *states: Sequence[Any], common: Sequence[Any] = ()
+    ) -> Any:
+        """Return the sum of what a function returns of the blocks, in the order of a tree over their numbers."""
+        n_blocks = self.bounds[-1]
+        parts = [
+            self.client.submit(
+                _sum_of_blocks,
+                *(*arguments, self.bounds[group], n_blocks),
+                key=f"{what}-{self.name}-{self.number}-group-{group}",
+            )
+            for group, arguments in enumerate(self._of_groups(what, work, function, states, common))
+        ]
+        level = 0
+        while len(parts) > 1:
+            level += 1
+            pairs = list(zip(parts[::2], parts[1::2], strict=False))
+            sums = [
+                self.client.submit(_together, *pair, n_blocks, key=f"add-{self.name}-{self.number}-{level}-{k}")
+                for k, pair in enumerate(pairs)
+            ]
+            parts = sums + parts[2 * len(pairs) :]
+        (total,) = parts[0].result().values()
+        return _usable(total)
+
+    def _of_groups(
+        self, what: str, work: float, function: Callable[..., Any], states: Sequence[Sequence[Any]], common: Any
+    ) -> list[tuple[Any, ...]]:
+        """Return the arguments of the tasks of a pass over the groups."""
+        self.number += 1
+        shared = [self.sent(what, value) if sizeof(value) > INLINE else value for value in common]
+        n_blocks = self.bounds[-1]
+        notes = [_note(f"{self.stage}{what}, block", block, n_blocks, work) for block in range(n_blocks)]
+        return [
+            (self.topic, notes[first:last], function, [state[group] for state in states], shared)
+            for group, (first, last) in enumerate(pairwise(self.bounds))
+        ]
+
+    def grouped(self, values: Sequence[Any]) -> list[list[Any]]:
+        """Return what is given for each block as a state of the groups."""
+        return [list(values[first:last]) for first, last in pairwise(self.bounds)]
+
     def later(self, what: str, work: float, k: int, n: int, function: Callable[..., Any], *arguments: Any) -> Delayed:
         """Return the task that is number k of n of a pass, for the graph of several passes."""
         task = delayed(_work, pure=False)
@@ -137,19 +260,6 @@ class Passes:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Sending large graph")
             return self.client.submit(_itself, value, key=f"send-{what}-{self.name}-{self.values}")
-
-    def total(self, parts: list[Future]) -> Any:
-        """Return the sum of what the blocks return, in the order of a tree over their numbers."""
-        level = 0
-        while len(parts) > 1:
-            level += 1
-            pairs = list(zip(parts[::2], parts[1::2], strict=False))
-            sums = [
-                self.client.submit(np.add, *pair, key=f"add-{self.name}-{self.number}-{level}-{k}")
-                for k, pair in enumerate(pairs)
-            ]
-            parts = sums + parts[2 * len(pairs) :]
-        return _usable(parts[0].result())
 
 
 def work_of(rounds: int, done: int) -> float:
@@ -164,8 +274,10 @@ class DistributedBlocks:
     Parameters
     ----------
     passes : Passes
-    confidences : list of Future of csr_matrix, shape (users of the block, items)
-        Signed confidences ``alpha * value``.
+    weights : list of Future of csr_matrix, shape (users of the block, items)
+        Signed weights.
+    alpha : float
+        The confidences are ``alpha`` times these.
     rounds : int
         Of the fit, for the estimate of the time left.
     """
@@ -175,22 +287,28 @@ class DistributedBlocks:
     U: list[Future]
     roots: list[Future]
 
-    def __init__(self, passes: Passes, confidences: list[Future], rounds: int) -> None:
+    def __init__(self, passes: Passes, weights: list[Future], alpha: float, rounds: int) -> None:
         self.passes, self.rounds, self.done = passes, rounds, 0
         passes.stage = ""
         passes.expect(1 + work_of(rounds, 0))
-        self.blocks = passes.each("index", 1, UserBlock, confidences)
-        self.facts = passes.client.gather(passes.each("count", 0, _facts, self.blocks))
+        n_threads = sum(worker["nthreads"] for worker in workers_of(passes.client).values())
+        passes.bounds = group_bounds(len(weights), n_threads)
+        self.blocks = passes.over("index", 1, _indexed, passes.grouped(weights), common=(alpha,))
+        self.facts = self._gathered(passes.over("count", 0, _facts, self.blocks))
         columns = [fact["items"] for fact in self.facts]
         if odd := [block for block, n in enumerate(columns) if n != columns[0]]:
             raise DataError(
                 f"block {odd[0]} of the interactions has {columns[odd[0]]} items, and block 0 has {columns[0]}; pass "
                 "matrices of the same number of columns"
             )
-        self.item_counts: Ints = passes.total(passes.each("count items", 0, _item_counts, self.blocks))
+        self.item_counts: Ints = passes.summed("count items", 0, _item_counts, self.blocks)
         self.n_users = sum(fact["users"] for fact in self.facts)
         self.n_items = len(self.item_counts)
         self.dtype: np.dtype[Any] = self.facts[0]["dtype"]
+
+    def _gathered(self, groups: list[Future]) -> list[Any]:
+        """Return the results of all blocks."""
+        return list(chain.from_iterable(self.passes.client.gather(groups)))
 
     def row_numbers(self) -> tuple[list[int], list[int]]:
         """Return the number of every block's first user, and that after its last."""
@@ -203,19 +321,18 @@ class DistributedBlocks:
 
     def weigh(self, settings: Settings, mean_count: float) -> None:
         """Set the weights of the users in the AGOP; ``mean_count`` is that of all users."""
-        self.roots = self.passes.each("weigh", 0, _roots, self.blocks, common=(settings, mean_count))
+        self.roots = self.passes.over("weigh", 0, _roots, self.blocks, common=(settings, mean_count))
 
     def agop_product(self, settings: Settings, scale: Floats, Q: Floats) -> Floats:
         """Return ``D X^T W X D Q`` for the X of round 1 and the diagonal of D, shape (items, b) like Q."""
         self.passes.stage = f"round 1 of {self.rounds}: "
         common = (settings, scale, Q)
-        parts = self.passes.each("eigenvectors", 2, _agop_product, self.blocks, self.roots, common=common)
-        return np.asarray(self.passes.total(parts))
+        return np.asarray(self.passes.summed("eigenvectors", 2, _agop_product, self.blocks, self.roots, common=common))
 
     def solve(self, F: Floats) -> None:
         """Solve every user for F, shape (items, factors)."""
         self.F = F
-        self.U = self.passes.each("users", USUAL_ITERATIONS, _solved, self.blocks, common=(F,))
+        self.U = self.passes.over("users", USUAL_ITERATIONS, _solved, self.blocks, common=(F,))
         wait(self.U)
         for future in self.U:
             if future.status == "error":
@@ -225,7 +342,7 @@ class DistributedBlocks:
 
     def grams(self) -> tuple[Floats, Floats]:
         """Return ``U^T U`` and ``U^T W U``, shape (factors, factors)."""
-        U_gram, weighted = self.passes.total(self.passes.each("grams", 1, _grams, self.blocks, self.roots, self.U))
+        U_gram, weighted = self.passes.summed("grams", 1, _grams, self.blocks, self.roots, self.U)
         return U_gram, weighted
 
     def solve_items(self, T: Floats) -> Floats:
@@ -235,21 +352,19 @@ class DistributedBlocks:
         than its products. U and F, which the next :meth:`solve` replaces, are given up for the memory.
         """
         self.passes.stage = f"round {self.done + 1} of {self.rounds}: "
-        features = self.passes.each("features", 1, multiply, self.U, common=(T,))
+        features = self.passes.over("features", 1, multiply, self.U, common=(T,))
         del self.U, self.F
-        rhs = self.passes.total(self.passes.each("right-hand sides", 1, _right_sides, self.blocks, features))
+        rhs = self.passes.summed("right-hand sides", 1, _right_sides, self.blocks, features)
         rhs = np.ascontiguousarray(rhs, dtype=self.dtype)
 
         def product(chosen: NDArray[np.intp], P: Floats) -> Floats:
-            parts = self.passes.each("items", 1, _products, self.blocks, features, common=(chosen, P))
-            return np.asarray(self.passes.total(parts))
+            return np.asarray(self.passes.summed("items", 1, _products, self.blocks, features, common=(chosen, P)))
 
         V, left = conjugate_gradients(product, rhs)
         at_once = max(1, len(rhs) // rhs.shape[1])  # so that their matrices are no more than items x factors
         for first in range(0, len(left), at_once):
             some = left[first : first + at_once]
-            parts = self.passes.each("grams", 0, _item_grams, self.blocks, features, common=(some,))
-            matrices = self.passes.total(parts)
+            matrices = self.passes.summed("matrices", 0, _item_grams, self.blocks, features, common=(some,))
             matrices = matrices.astype(np.float64) + np.eye(rhs.shape[1])
             try:
                 V[some] = np.linalg.solve(matrices, rhs[some].astype(np.float64)[:, :, None])[:, :, 0]
@@ -266,13 +381,12 @@ class DistributedBlocks:
 
     def sums(self) -> tuple[Floats, int]:
         """Return the sum of all users' factors, and the number of those which are not zero."""
-        total = self.passes.total(self.passes.each("mean user", 0, _sums, self.blocks, self.U))
+        total = self.passes.summed("mean user", 0, _sums, self.blocks, self.U)
         return total[:-1], int(total[-1])
 
     def losses(self) -> NDArray[np.float64]:
         """Return the objective after :meth:`solve` and its weight, summed over the blocks."""
-        parts = self.passes.each("loss", 0, _losses, self.blocks, self.U, common=(self.F,))
-        return np.asarray(self.passes.total(parts))
+        return np.asarray(self.passes.summed("loss", 0, _losses, self.blocks, self.U, common=(self.F,)))
 
     def state_shapes(self, factors: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the arrays of :meth:`state`."""
@@ -357,6 +471,10 @@ def _with(block: UserBlock, **state: Any) -> UserBlock:
     for name, value in state.items():
         setattr(view, name, value)
     return view
+
+
+def _indexed(weights: csr_matrix, alpha: float) -> UserBlock:
+    return UserBlock(confidences(weights, alpha))
 
 
 def _facts(block: UserBlock) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from rfm_recsys.recommender.forms import mean_user_of
 from rfm_recsys.recommender.model import LinRFM, choose_parameters, take
 from rfm_recsys.recommender.rounds import Callback, run_rounds
 from rfm_recsys.recommender.tuning import ENTRIES, settled
-from rfm_recsys.recommender.values import confidences, weights
+from rfm_recsys.recommender.values import weights
 from rfm_recsys.tables import TableModel, plain_ids
 
 READING, WRITING = 4.0, 2.0  # of a table, and of users, in products of all interactions with a matrix
@@ -134,12 +134,11 @@ def fit(
         sample = [] if _all_given(parameters) else _sample(passes, weighed)
         chosen, search = choose_parameters(parameters, csr_matrix(vstack(sample)) if sample else None, None, False)
         settings = Settings.of(parameters | chosen)
-        confidence = passes.each("confidences", 0, confidences, weighed, common=(settings.alpha,))
-        fitted = DistributedBlocks(passes, confidence, settings.iterations)
+        fitted = DistributedBlocks(passes, weighed, settings.alpha, settings.iterations)
         if item_ids is None:
             item_ids = pd.RangeIndex(fitted.n_items)
             ids = passes.each("user ids", 0, pd.RangeIndex, *fitted.row_numbers())
-        del laid, weighed, confidence
+        del laid, weighed
         last_round = None
         if checkpoint is not None:
             shape = fitted.n_users, fitted.n_items
@@ -152,8 +151,9 @@ def fit(
             passes.expect(WRITING)
             with filling(folder) as partial:
                 paths = [file_of(partial, block) for block in range(len(ids))]
-                written = passes.each(
-                    "write users", WRITING, write_users, ids, fitted.blocks, fitted.U, paths, common=(mean_user,)
+                named_paths = passes.grouped(ids), passes.grouped(paths)
+                written = passes.over(
+                    "write users", WRITING, write_users, *named_paths, fitted.blocks, fitted.U, common=(mean_user,)
                 )
                 client.gather(written)
     U, F = fitted.factors()

@@ -7,7 +7,9 @@ parts are the partitions of a Dask DataFrame, or row groups of Parquet files.
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, TypeAlias
 from urllib.parse import unquote
@@ -15,7 +17,7 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from dask.delayed import Delayed, delayed
+from dask.delayed import delayed
 from distributed import Client, Future
 from fsspec.core import url_to_fs
 from numpy.typing import NDArray
@@ -36,21 +38,23 @@ SMALLEST = 1024  # hashes of users that are kept, whose spread tells how many us
 BUCKET_SHIFT = np.uint64(64 - (BUCKETS - 1).bit_length())
 
 Roles: TypeAlias = dict[str, str]  # columns by user, item, value and timestamp
+Part: TypeAlias = "pd.DataFrame | Callable[[], pd.DataFrame]"  # or what reads it
 Block: TypeAlias = tuple["pd.Index[Any]", csr_matrix]  # user ids, and their weights
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table in parts, each of which a task reads.
+    """A table in parts.
 
     Attributes
     ----------
-    parts : list of (name, Delayed of a DataFrame)
+    parts : list of (name, Delayed of a DataFrame, or function that reads one)
+        What a task reads itself does not travel to it: Dask's scheduler may run the next task on another worker.
     roles : dict
         The columns by what they are: user, item, value, timestamp.
     """
 
-    parts: list[tuple[str, Delayed]]
+    parts: list[tuple[str, Any]]
     roles: Roles
 
 
@@ -121,8 +125,10 @@ def parquet_table(client: Client, path: str | os.PathLike[str], named: dict[str,
             rows += size
     if not runs:
         raise DataError(f"{path} has no rows; pass at least one interaction")
-    read = delayed(_read, pure=False)
-    return Table([(run[0][0], read(run, files, schema, partitions)) for run in runs], roles)
+    parts = [
+        (run[0][0], partial(_read, run, files, schema, {name: partitions[name] for name, _ in run})) for run in runs
+    ]
+    return Table([*parts], roles)
 
 
 def _is_shown(name: str, root: str) -> bool:
@@ -250,8 +256,9 @@ def _broken(name: str, error: Exception) -> DataError:
     return DataError(f"{name} cannot be read: {error}; write or copy the file again")
 
 
-def _checked(name: str, frame: pd.DataFrame, roles: Roles) -> pd.DataFrame:
+def _checked(name: str, part: Part, roles: Roles) -> pd.DataFrame:
     """Return the part with ids as they are, not as categories; raises DataError, with its name, for a bad row."""
+    frame = part() if callable(part) else part
     try:
         check_columns(frame, **roles)
     except DataError as error:
@@ -270,8 +277,8 @@ def _buckets(hashes: NDArray[np.uint64]) -> NDArray[np.intp]:
     return (hashes >> BUCKET_SHIFT).astype(np.intp)
 
 
-def _summary(name: str, frame: pd.DataFrame, roles: Roles) -> Summary:
-    frame = _checked(name, frame, roles)
+def _summary(name: str, part: Part, roles: Roles) -> Summary:
+    frame = _checked(name, part, roles)
     hashes = _hashes(frame[roles["user"]])
     smallest = np.sort(pd.unique(hashes))[:SMALLEST]
     items = frame[roles["item"]].drop_duplicates().reset_index(drop=True)
@@ -287,10 +294,14 @@ def _together(summaries: list[Summary]) -> Summary:
 
 
 def _pieces(
-    name: str, frame: pd.DataFrame, roles: Roles, item_ids: "pd.Index[Any]", block_of: NDArray[np.intp]
+    name: str,
+    part: Part,
+    roles: Roles,
+    item_ids: "pd.Index[Any]",
+    block_of: NDArray[np.intp],
 ) -> list[pd.DataFrame]:
     """Return the part's interactions of each block, with item numbers in place of ids."""
-    frame = _checked(name, frame, roles)
+    frame = _checked(name, part, roles)
     numbers = item_ids.get_indexer(pd.Index(frame[roles["item"]])).astype(np.int32)
     if (numbers < 0).any():
         raise DataError(f"{name} has other items than when it was read before; pass a table that stays as it is")
@@ -304,8 +315,8 @@ def _pieces(
 
 
 def _piece(pieces: list[pd.DataFrame], block: int) -> pd.DataFrame:
-    """Return one piece by itself: a view would keep all of them."""
-    return pieces[block].copy()
+    """Return one piece by itself, without the numbers of its rows: a view would keep all pieces."""
+    return pieces[block].reset_index(drop=True).copy()
 
 
 def _block(

@@ -72,7 +72,18 @@ def number_of_blocks(sizes: Sizes, wanted: int | None) -> int:
         if not 1 <= wanted <= BUCKETS:
             raise ParameterError(f"blocks is {wanted}; pass a number in 1..{BUCKETS}, or None")
         return wanted
-    return min(BUCKETS, max(LEAST_BLOCKS, math.ceil(sizes.state_bytes / BLOCK_BYTES)))
+    least = max(LEAST_BLOCKS, sizes.state_bytes / BLOCK_BYTES)
+    return int(min(BUCKETS, 2 ** round(math.log2(least))))
+
+
+def group_bounds(n_blocks: int, n_threads: int) -> list[int]:
+    """Return the number of the first block of every group, and that after the last: runs of as many blocks each.
+
+    They begin where large nodes of the tree of sums do, so that a group's blocks add up to few of them.
+    """
+    unit = 2 ** max(0, int(math.log2(max(1, n_blocks / (4 * n_threads)))))
+    bounds = {unit * round(k * n_blocks / n_threads / unit) for k in range(1, n_threads)}
+    return sorted({0, n_blocks} | {bound for bound in bounds if bound < n_blocks})
 
 
 def deal_out(entries: NDArray[np.int64], sizes: Sizes, n_blocks: int) -> NDArray[np.intp]:

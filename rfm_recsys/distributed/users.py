@@ -50,7 +50,7 @@ def _clear_errors(path: Path) -> Iterator[None]:
 # What runs on the workers.
 
 
-def write_users(ids: "pd.Index[Any]", block: UserBlock, U: Floats, path: Path, mean_user: Floats) -> int:
+def write_users(ids: "pd.Index[Any]", path: Path, block: UserBlock, U: Floats, mean_user: Floats) -> int:
     """Write a block's users: their ids, factors, and the numbers of their items; return the bytes of the file."""
     U = U.copy()
     fill_unknown(U, mean_user)
