@@ -4,7 +4,8 @@ agreement: factors and metrics of 1, 2 and 4 workers against the local fit, ML-1
 rounds on 1 and 2 workers, of one thread each, on a problem that is bound by compute. large: interactions as Parquet
 that two small workers fit (large, after log has written it) and recommend from (recommend); seconds, peak memory of
 every process, and bytes over the loopback device. costs: the constants of the cost model of docs/scaling.md. faults:
-fits with a worker killed at a random moment, and a client that is killed and started again.
+fits on one cluster, in each of which a worker is killed at a random moment, and a client that is killed and started
+again.
 """
 
 import argparse
@@ -459,9 +460,8 @@ def faults(arguments: argparse.Namespace) -> dict[str, Any]:
     frame = frame.sample(frac=1, random_state=0)
     for k, part in enumerate(np.array_split(np.arange(len(frame)), 4)):
         frame.iloc[part].to_parquet(folder / f"{k}.parquet", row_group_size=20_000)
-    path = RESULTS / "cluster.json"
-    kills: list[dict[str, Any]] = json.loads(path.read_text()).get("faults", {}).get("kills", [])
-    rng = np.random.default_rng(len(kills))  # what was killed before is kept, and more is added
+    kills: list[dict[str, Any]] = []
+    rng = np.random.default_rng(0)
 
     def run(client: Client, name: str) -> tuple[bytes, float]:
         begun = time.perf_counter()
@@ -473,17 +473,19 @@ def faults(arguments: argparse.Namespace) -> dict[str, Any]:
         expected, usual = run(client, "users-whole")
         resumed = resume(root, folder, client.scheduler.address)
     users = {file.name: pd.read_parquet(file) for file in (root / "users-whole").iterdir()}
-    for k in range(arguments.kills):
-        with cluster(2) as client:
-            client.wait_for_workers(2)
+    with cluster(2) as client:
+        for k in range(arguments.kills):
+            client.wait_for_workers(2, timeout=60)  # raises where a worker has not come back
             moment, victim = float(rng.uniform(0, usual)), int(rng.choice(sorted(client.run(os.getpid).values())))
             killer = threading.Timer(moment, os.kill, (victim, signal.SIGKILL))
             killer.start()
             bits, seconds = run(client, f"users-{k}")
             killer.join()
-        same = bits == expected and all(_same(root / f"users-{k}" / name, one) for name, one in users.items())
-        kills.append({"killed after": moment, "seconds": seconds, "same": same})
-        print(k, kills[-1], flush=True)
+            same = bits == expected and all(_same(root / f"users-{k}" / name, one) for name, one in users.items())
+            shutil.rmtree(root / f"users-{k}")
+            kills.append({"killed after": moment, "seconds": seconds, "same": same})
+            print(k, kills[-1], flush=True)
+        client.wait_for_workers(2, timeout=60)
     shutil.rmtree(root)
     result = {"usual seconds": usual, "kills": kills, "all the same": all(kill["same"] for kill in kills)} | resumed
     print(json.dumps({key: value for key, value in result.items() if key != "kills"}, indent=1))
@@ -544,7 +546,7 @@ def main() -> None:
     parser.add_argument("--memory", default="3GiB", help="of each worker, of large")
     parser.add_argument("--scratch", type=Path, default="scratch", help="folder of log, large and recommend")
     parser.add_argument("--progress", action="store_true")
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=100)
     arguments = parser.parse_args()
     path = RESULTS / "cluster.json"
     for part in PARTS:

@@ -14,6 +14,7 @@ from rfm_recsys.cli.options import (
     UserOption,
     load_model,
     typed,
+    with_users_beside,
 )
 
 
@@ -26,7 +27,7 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Print the score of an item for a user, and the liked items that account for most of it."""
-    table_model = load_model(model)
+    table_model = with_users_beside(load_model(model), model, [user])
     score, shares = table_model.explain(typed(user, table_model.user_ids), typed(item, table_model.item_ids), n)
     others, rest = shares.attrs["others"], shares.attrs["rest"]
     if titles is not None:

@@ -10,6 +10,7 @@ import typer
 from rfm_recsys import LinRFM, TableModel
 from rfm_recsys.cli.console import say, status
 from rfm_recsys.cli.options import (
+    OverwriteOption,
     SchedulerOption,
     UsersOption,
     WorkersOption,
@@ -64,6 +65,7 @@ def fit(
     scheduler: SchedulerOption = None,
     workers: WorkersOption = None,
     users: UsersOption = None,
+    overwrite: OverwriteOption = False,
     report: Annotated[
         Path | None, typer.Option(help="On a cluster: where to write Dask's report, as .html.", show_default=False)
     ] = None,
@@ -72,8 +74,8 @@ def fit(
     if factors != "full" and not factors.isdecimal():
         raise ParameterError(f"factors is {factors!r}; pass an integer of at least 1, or 'full'")
     on_cluster = scheduler is not None or workers is not None
-    if not on_cluster and (users is not None or report is not None):
-        raise ParameterError("--users and --report are for a cluster; pass --scheduler or --workers, too")
+    if not on_cluster and (users is not None or report is not None or overwrite):
+        raise ParameterError("--users, --overwrite and --report are for a cluster; pass --scheduler or --workers, too")
     check_target(model)
     recommender = LinRFM(
         None if factors == "full" else int(factors), regularization, alpha, iterations, power, item_norm, user_norm,
@@ -89,7 +91,9 @@ def fit(
             from rfm_recsys.distributed import fit as fit_on_cluster
 
             folder = users_beside(model, users)
-            fitted = fit_on_cluster(interactions, client, recommender, users=folder, report=report, **how_read, **how)
+            fitted = fit_on_cluster(
+                interactions, client, recommender, users=folder, overwrite=overwrite, report=report, **how_read, **how
+            )
         size, written = f"{len(fitted.item_ids):,} items", f"{model} and {folder}"
     else:
         with status(f"reading {interactions}"):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
 from inspect import Signature, signature
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -133,6 +134,9 @@ UsersOption = Annotated[
         help="On a cluster: the folder of the users. By default that of the model, with .users.", show_default=False
     ),
 ]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="On a cluster: replace the folder that is there, when the new one is whole.")
+]
 ResultOption = Annotated[
     Path, typer.Option(help="Where to write the result as JSON; the report goes beside it, as .html.")
 ]
@@ -155,6 +159,22 @@ def typed(text: str, known: "pd.Index[Any]") -> int | float | str:
             if (number := kind(text)) in known:
                 return number
     return text
+
+
+def with_users_beside(
+    table_model: "TableModel", model: Path, texts: list[str], users: Path | None = None
+) -> "TableModel":
+    """Return a model whose users are in a folder, as a cluster writes them, with those whose ids are written so."""
+    folder = users_beside(model, users)
+    if len(table_model.user_ids) or not texts or (users is None and not folder.is_dir()):
+        return table_model
+    with extra("distributed"):
+        from rfm_recsys.distributed import with_users
+    numbers: list[object] = []
+    for text, kind in product(texts, (int, float)):
+        with suppress(ValueError):
+            numbers.append(kind(text))
+    return with_users(table_model, folder, [*texts, *numbers])
 
 
 def users_beside(model: Path, users: Path | None) -> Path:

@@ -13,6 +13,7 @@ from rfm_recsys.cli.options import (
     JsonOption,
     ModelArgument,
     OutputOption,
+    OverwriteOption,
     SchedulerOption,
     TitlesOption,
     UsersOption,
@@ -21,6 +22,7 @@ from rfm_recsys.cli.options import (
     load_model,
     typed,
     users_beside,
+    with_users_beside,
 )
 from rfm_recsys.errors import DataError, ParameterError
 
@@ -64,6 +66,7 @@ def recommend(
     scheduler: SchedulerOption = None,
     workers: WorkersOption = None,
     users: UsersOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Print the best items of users, or write them to a file; on a cluster, those of all users to a folder."""
     progress = sys.stderr.isatty()
@@ -74,11 +77,12 @@ def recommend(
         with cluster(scheduler, workers) as client:
             from rfm_recsys.distributed import recommend_all
 
-            recommend_all(table_model, users_beside(model, users), output, client, n, not include_liked, progress)
+            folder = users_beside(model, users)
+            recommend_all(table_model, folder, output, client, n, not include_liked, progress, overwrite=overwrite)
         say(f"written to {output}")
         return
-    if users is not None:
-        raise ParameterError("--users is for a cluster; pass --scheduler or --workers, too")
+    if overwrite:
+        raise ParameterError("--overwrite is for a cluster; pass --scheduler or --workers, too")
     if (bool(user), everybody, users_from is not None, bool(history)).count(True) != 1:
         raise ParameterError("pass either --user, once for each user, or --users-from, --history or --all")
     if everybody and output is None:
@@ -95,7 +99,9 @@ def recommend(
         has = [typed(text, table_model.item_ids) for text in history]
         frames = iter([table_model.recommend_for(has, n, not include_liked, **rules)])
     else:
-        wanted = table_model.user_ids.tolist() if everybody else _ids(user, users_from, table_model)
+        texts = _texts(user, users_from)
+        table_model = with_users_beside(table_model, model, texts, users)
+        wanted = table_model.user_ids.tolist() if everybody else [typed(text, table_model.user_ids) for text in texts]
         frames = (
             table_model.recommend(wanted[first : first + USERS_AT_ONCE], n, not include_liked, unknown=unknown, **rules)  # type: ignore[arg-type]
             for first in range(0, max(1, len(wanted)), USERS_AT_ONCE)
@@ -113,14 +119,14 @@ def recommend(
             show(frame, as_json)
 
 
-def _ids(user: list[str] | None, users_from: Path | None, table_model: "TableModel") -> list[object]:
-    texts = user or []
-    if users_from is not None:
-        try:
-            texts = [line for line in users_from.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{users_from} cannot be read: {error}; pass a text with an id a line") from error
-    return [typed(text, table_model.user_ids) for text in texts]
+def _texts(user: list[str] | None, users_from: Path | None) -> list[str]:
+    """Return the ids of the users asked for, as they are written."""
+    if users_from is None:
+        return user or []
+    try:
+        return [line for line in users_from.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{users_from} cannot be read: {error}; pass a text with an id a line") from error
 
 
 def _reported(

@@ -6,10 +6,12 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO
 
 from rfm_recsys.core.checks import shown
+from rfm_recsys.core.wording import option
 from rfm_recsys.errors import ParameterError, ParameterTypeError
 
 PathOrFile = str | os.PathLike[str] | IO[bytes]
@@ -61,13 +63,22 @@ def _keep_name(path: Path) -> None:
             os.close(folder)
 
 
-def check_folder(target: str | os.PathLike[str]) -> Path:
-    """Return the path of a folder to make; raises ParameterError or OSError at once where it cannot be made."""
+def check_folder(target: str | os.PathLike[str], overwrite: bool = False, pattern: str = "*") -> Path:
+    """Return the path of a folder to make; raises ParameterError or OSError at once where it cannot be made.
+
+    With ``overwrite`` there may be one already that holds nothing but files of this pattern.
+    """
     path = Path(os.fspath(target)).absolute()
-    if path.is_dir() and not any(path.iterdir()):
+    there = list(path.iterdir()) if path.is_dir() else []
+    if path.is_dir() and (not there or (overwrite and all(fnmatch(file.name, pattern) for file in there))):
         check_target(path / "any")
     elif path.exists():
-        raise ParameterError(f"{path} is there already, and not an empty folder; remove it, or pass another path")
+        way = (
+            f"it holds {there[0].name}, which is none of its files"
+            if there and overwrite
+            else f"pass {option('overwrite', True)} to replace it"
+        )
+        raise ParameterError(f"{path} is there already, and not an empty folder; {way}, or pass another path")
     else:
         check_target(path)
     return path
@@ -75,12 +86,19 @@ def check_folder(target: str | os.PathLike[str]) -> Path:
 
 @contextmanager
 def filling(path: Path) -> Iterator[Path]:
-    """Yield a folder to write to, which becomes ``path`` when all is in it, or never."""
-    partial = path.with_name(f".{path.name}.partial")
+    """Yield a folder to write to, which becomes ``path`` when all is in it, or never; what was there stays until then.
+
+    A kill between the two renames leaves the former folder beside it, as ``.NAME.former``.
+    """
+    partial, former = (path.with_name(f".{path.name}.{what}") for what in ("partial", "former"))
     shutil.rmtree(partial, ignore_errors=True)  # of a fit that was killed
     partial.mkdir()
     try:
         yield partial
+        if path.exists():
+            shutil.rmtree(former, ignore_errors=True)
+            path.replace(former)
         partial.replace(path)
+        shutil.rmtree(former, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -14,10 +14,11 @@ import secrets
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import chain, pairwise
 from typing import Any
 
+import dask
 import numpy as np
 from dask.delayed import Delayed, delayed
 from dask.sizeof import sizeof
@@ -33,13 +34,16 @@ from rfm_recsys.core import kernels
 from rfm_recsys.core.arrays import Floats, Ints
 from rfm_recsys.core.kernels import MOST_ITERATIONS, RESIDUAL
 from rfm_recsys.core.linalg import multiply
-from rfm_recsys.core.runtime import threads
+from rfm_recsys.core.runtime import telling_of_compilation, threads
 from rfm_recsys.distributed.plan import group_bounds, workers_of
 from rfm_recsys.errors import DataError, InsufficientMemoryError
 from rfm_recsys.recommender.blocks import Settings, UserBlock, overflow
 from rfm_recsys.recommender.rounds import PASSES
 from rfm_recsys.recommender.values import confidences
 
+# A LocalCluster ends a worker for good that is away so long after it was lost, even if it was back in between and was
+# lost again just then: of a worker that is killed every few seconds, sooner or later.
+LOST = {"distributed.deploy.lost-worker-timeout": "10h"}
 INLINE = 2**16  # bytes up to which a value travels with each task that needs it
 USUAL_ITERATIONS = 12  # of conjugate gradients, for the estimate of the time that is left
 
@@ -55,7 +59,7 @@ def _block_bytes(block: UserBlock) -> int:
 
 def _work(topic: str, note: dict[str, Any], function: Callable[..., Any], *arguments: Any) -> Any:
     """Run a task on one thread, on arrays of the one form that kernels are compiled for, and tell the client."""
-    with threads(1):
+    with threads(1), _telling(topic):
         result = function(*(_usable(argument) for argument in arguments))
     get_worker().log_event(topic, note)
     return result
@@ -89,7 +93,7 @@ def _results(
     topic: str, notes: list[dict[str, Any]], function: Callable[..., Any], states: list[Any], common: list[Any]
 ) -> Iterator[Any]:
     shared = [_usable(value) for value in common]
-    with threads(1):
+    with threads(1), _telling(topic):
         for note, *state in zip(notes, *states, strict=True):
             yield function(*(_usable(part) for part in state), *shared)
             get_worker().log_event(topic, note)
@@ -120,6 +124,16 @@ def _together(some: Nodes, others: Nodes, n_blocks: int) -> Nodes:
         if node in nodes:
             _climb(nodes, node, n_blocks)
     return nodes
+
+
+def _telling(topic: str) -> AbstractContextManager[None]:
+    """Tell the client when kernels are compiled, which later workers find on the disk."""
+
+    def tell(compiling: bool) -> None:
+        if compiling:
+            get_worker().log_event(topic, {"text": "compiling kernels, once on this machine", "share": 0})
+
+    return telling_of_compilation(tell)
 
 
 def _usable(value: Any) -> Any:
@@ -155,11 +169,12 @@ class Passes:
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
-        """Show what the workers report, while inside."""
+        """Show what the workers report, and keep workers that are lost and come back, while inside."""
         if not self.bar.disable:
             self.client.subscribe_topic(self.topic, self._take)
         try:
-            yield
+            with dask.config.set(LOST):
+                yield
             self.bar.n = self.bar.total or 0  # what was an estimate, and what the workers have yet to report
         finally:
             if not self.bar.disable:

@@ -46,6 +46,7 @@ def fit(
     model: LinRFM | None = None,
     *,
     users: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
     checkpoint: str | os.PathLike[str] | None = None,
     show_progress: bool = True,
     callback: Callback | None = None,
@@ -72,8 +73,11 @@ def fit(
     model : LinRFM, optional
         The model to fit, in the low-rank form; by default ``LinRFM()``.
     users : path, optional
-        Folder to make for the users, one Parquet file a block: ``user_id``, ``factors``, and ``items``, the numbers of
-        the user's items. All workers have to see it. Without it the users' factors are not kept.
+        Folder to make for the users, one Parquet file a block: ``user_id``, ``factors``, ``items``, the numbers of the
+        user's items, and ``weights``, those of the items, where not all are 1. All workers have to see it. Without it
+        the users' factors are not kept.
+    overwrite : bool
+        Whether ``users`` may be there already, from an earlier fit: it is replaced when the new one is whole.
     checkpoint, show_progress, callback
         As in :meth:`LinRFM.fit`; the checkpoint is on the client's machine, and goes with the same blocks only.
     blocks : int, optional
@@ -86,8 +90,8 @@ def fit(
     Returns
     -------
     TableModel
-        Without users: ``model.user_factors`` has no rows. Items are as ever (``similar``, ``save``), and so is folding
-        users in, by ``model.recommend(..., recalculate_user=True)``.
+        Without users: ``model.user_factors`` has no rows. Items are as ever (``similar``, ``recommend_for``, ``save``);
+        :func:`with_users` takes users from the folder.
 
     Raises
     ------
@@ -115,7 +119,7 @@ def fit(
     check_callback(callback, "iteration, elapsed and loss")
     if blocks is not None:
         check_integer("blocks", blocks, 1)
-    folder = None if users is None else check_folder(users)
+    folder = None if users is None else check_folder(users, check_flag("overwrite", overwrite), file_of("", "*").name)
     for path in (checkpoint, report):
         if path is not None:
             check_target(path)
@@ -153,7 +157,13 @@ def fit(
                 paths = [file_of(partial, block) for block in range(len(ids))]
                 named_paths = passes.grouped(ids), passes.grouped(paths)
                 written = passes.over(
-                    "write users", WRITING, write_users, *named_paths, fitted.blocks, fitted.U, common=(mean_user,)
+                    "write users",
+                    WRITING,
+                    write_users,
+                    *named_paths,
+                    fitted.blocks,
+                    fitted.U,
+                    common=(mean_user, settings.alpha),
                 )
                 client.gather(written)
     U, F = fitted.factors()

@@ -1,5 +1,6 @@
 """Users on disk, one Parquet file a block: written by a fit on a cluster, read to recommend to all of them."""
 
+import copy
 import errno
 import os
 from collections.abc import Iterator, Sequence
@@ -10,9 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute
 from distributed import Client
 from pyarrow import parquet
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, vstack
 
 from rfm_recsys.core import files
 from rfm_recsys.core.arrays import Floats
@@ -29,9 +31,9 @@ from rfm_recsys.tables import TableModel, arrow_ids, plain_ids
 ROWS = 2**17  # users of a row group
 
 
-def file_of(folder: Path, block: int) -> Path:
-    """Return the file of a block."""
-    return folder / f"block-{block:05d}.parquet"
+def file_of(folder: str | Path, block: int | str) -> Path:
+    """Return the file of a block; of ``"*"``, the pattern of all."""
+    return Path(folder) / f"block-{block:>05}.parquet" if block != "*" else Path(folder) / "block-*.parquet"
 
 
 @contextmanager
@@ -50,13 +52,16 @@ def _clear_errors(path: Path) -> Iterator[None]:
 # What runs on the workers.
 
 
-def write_users(ids: "pd.Index[Any]", path: Path, block: UserBlock, U: Floats, mean_user: Floats) -> int:
-    """Write a block's users: their ids, factors, and the numbers of their items; return the bytes of the file."""
+def write_users(ids: "pd.Index[Any]", path: Path, block: UserBlock, U: Floats, mean_user: Floats, alpha: float) -> int:
+    """Write a block's users: ids, factors, the numbers of their items, and weights; return the bytes of the file."""
+    weights = None if (block.confidence == U.dtype.type(alpha)).all() else block.confidence / U.dtype.type(alpha)
     U = U.copy()
     fill_unknown(U, mean_user)
     user_ids = arrow_ids(plain_ids(ids, "user"))
     factor = pa.from_numpy_dtype(U.dtype)
     names = {"user_id": user_ids.type, "factors": pa.list_(factor, U.shape[1]), "items": pa.large_list(pa.int32())}
+    if weights is not None:
+        names["weights"] = pa.large_list(factor)
     schema = pa.schema(names)
     with (
         _clear_errors(path),
@@ -69,22 +74,36 @@ def write_users(ids: "pd.Index[Any]", path: Path, block: UserBlock, U: Floats, m
             columns = [
                 user_ids.slice(first, last - first),
                 pa.FixedSizeListArray.from_arrays(pa.array(U[first:last].reshape(-1)), U.shape[1]),
-                pa.LargeListArray.from_arrays(pa.array(ends - ends[0]), pa.array(block.indices[ends[0] : ends[-1]])),
             ]
+            for values in (block.indices, *(() if weights is None else (weights,))):
+                offsets = pa.array(ends - ends[0])
+                columns.append(pa.LargeListArray.from_arrays(offsets, pa.array(values[ends[0] : ends[-1]])))
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))
     return path.stat().st_size
 
 
-def read_users(path: Path, n_items: int, factors: int) -> tuple["pd.Index[Any]", Floats, csr_matrix]:
-    """Return ids, factors, shape (users, factors), and items of a block; raises DataError for any other file."""
+def read_users(
+    path: Path, n_items: int, factors: int, wanted: "pa.Array | None" = None
+) -> tuple["pd.Index[Any]", Floats, csr_matrix]:
+    """Return ids, factors, shape (users, factors), and weights of a block's users; DataError for any other file.
+
+    Of the ``wanted`` ones alone, where they are given, and without the items' weights where they are not.
+    """
     try:
-        table = parquet.read_table(path, columns=["user_id", "factors", "items"], use_threads=False).combine_chunks()
+        some = None if wanted is None else pa.compute.field("user_id").isin(wanted)
+        known = parquet.read_schema(path).names
+        names = ["user_id", "factors", "items", *(["weights"] if "weights" in known and wanted is not None else [])]
+        table = parquet.read_table(path, columns=names, filters=some, use_threads=False).combine_chunks()
         if table.num_rows == 0:
+            if wanted is not None:
+                no_users = np.empty((0, factors), dtype=np.float32), csr_matrix((0, n_items), dtype=np.float32)
+                return pd.Index([]), *no_users
             raise ValueError("it has no users")
         factor_lists, items = table.column(1).chunk(0), table.column(2).chunk(0)
         U = factor_lists.flatten().to_numpy().reshape(table.num_rows, -1)
-        indptr, indices = np.asarray(items.offsets), np.asarray(items.values)
-        matrix = csr_matrix((np.ones(len(indices), dtype=U.dtype), indices, indptr), shape=(table.num_rows, n_items))
+        indptr, indices = np.asarray(items.offsets), np.asarray(items.flatten())
+        values = np.asarray(table.column(3).chunk(0).flatten()) if len(names) == 4 else np.ones(len(indices), U.dtype)
+        matrix = csr_matrix((values, indices, indptr - indptr[0]), shape=(table.num_rows, n_items))
         if U.shape[1] != factors:
             raise ValueError(f"it has {U.shape[1]} factors, and the model {factors}")
         matrix.check_format(full_check=True)
@@ -122,6 +141,49 @@ def files_of(folder: str | os.PathLike[str]) -> Sequence[Path]:
     return files
 
 
+def with_users(table: TableModel, users: str | os.PathLike[str], ids: Any) -> TableModel:
+    """Return the model that :func:`fit` made with some of its users, to recommend to and explain; needs no cluster.
+
+    The values of its table are the weights of the interactions, which its model takes as they are.
+
+    Parameters
+    ----------
+    table : TableModel
+        What :func:`fit` returned.
+    users : path
+        The folder that it wrote.
+    ids : id, or list of ids
+        Those that are not in the folder are left out: ``recommend(..., unknown=...)`` says what they get.
+
+    Raises
+    ------
+    DataError
+        ``users`` does not hold the users of this model.
+    """
+    wanted = [*ids] if pd.api.types.is_list_like(ids) else [ids]
+    n_items, factors = table.model.item_factors.shape
+    found = []
+    for file in files_of(users):
+        kind = parquet.read_schema(file).field("user_id").type
+        texts = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        of_kind = [each for each in wanted if isinstance(each, str) == texts]
+        if pa.types.is_integer(kind):
+            of_kind = [int(each) for each in of_kind if isinstance(each, int) or float(each).is_integer()]
+        some = pa.array(of_kind, kind)
+        part = read_users(file, n_items, factors, some)
+        if len(part[0]):
+            found.append(part)
+    model = copy.copy(table.model)
+    model.set_params(values="confidence")
+    vars(model).update(user_levels_=np.empty(0))
+    if not found:
+        return TableModel(model, table.user_items, table.user_ids, table.item_ids)
+    ids_found, U, rows = zip(*found, strict=True)
+    model.user_factors = np.concatenate(U)
+    user_ids = ids_found[0].append(list(ids_found[1:]))
+    return TableModel(model, csr_matrix(vstack(rows)), plain_ids(user_ids, "user"), table.item_ids)
+
+
 def recommend_all(
     table: TableModel,
     users: str | os.PathLike[str],
@@ -130,6 +192,8 @@ def recommend_all(
     N: int = 10,
     filter_already_liked_items: bool = True,
     show_progress: bool = True,
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Write the best items of all users of a fit to Parquet files, one a block, in a folder that is whole or not there.
 
@@ -145,6 +209,8 @@ def recommend_all(
         Folder to make. All workers have to see both.
     client, N, filter_already_liked_items, show_progress
         As in :func:`fit` and :meth:`TableModel.recommend`.
+    overwrite : bool
+        Whether ``output`` may be there already: it is replaced when the new one is whole.
 
     Raises
     ------
@@ -153,7 +219,8 @@ def recommend_all(
     OSError
         A file cannot be written.
     """
-    files, folder = files_of(users), check_folder(output)
+    folder = check_folder(output, check_flag("overwrite", overwrite), file_of("", "*").name)
+    files = files_of(users)
     check_integer("N", N, 0)
     filter_already_liked_items = check_flag("filter_already_liked_items", filter_already_liked_items)
     show_progress = check_flag("show_progress", show_progress)

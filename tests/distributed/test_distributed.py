@@ -1,5 +1,7 @@
 """On a cluster: the factors of one machine, whatever the workers, and what becomes of them."""
 
+import copy
+import json
 import os
 import re
 import signal
@@ -29,7 +31,8 @@ from rfm_recsys.core.arrays import Floats, csr_arrays
 from rfm_recsys.core.parameters import checked
 from rfm_recsys.core.runtime import threads
 from rfm_recsys.datasets import Interactions, synthetic_movielens
-from rfm_recsys.distributed import fit, layout, plan, recommend_all
+from rfm_recsys.distributed import blocks as blocks_module
+from rfm_recsys.distributed import fit, layout, plan, recommend_all, with_users
 from rfm_recsys.distributed.blocks import DistributedBlocks, Passes, conjugate_gradients
 from rfm_recsys.errors import DataError, InsufficientMemoryError, ParameterError, ParameterTypeError, ParameterWarning
 from rfm_recsys.recommender.blocks import Settings, UserBlock
@@ -243,8 +246,71 @@ def test_a_folder_of_parquet_is_fitted_and_recommended_from(
 
     fitted.save(tmp_path / "model.rfm")
     loaded = TableModel.load(tmp_path / "model.rfm")
-    local.model.user_factors = local.model.user_factors[:0]  # which are on the cluster: similar items do without
-    pd.testing.assert_frame_equal(loaded.similar(8), local.similar(8), check_exact=False)
+    without = copy.deepcopy(local)
+    without.model.user_factors = local.model.user_factors[:0]  # which are on the cluster: similar items do without
+    pd.testing.assert_frame_equal(loaded.similar(8), without.similar(8), check_exact=False)
+
+
+def test_users_of_a_folder_are_looked_up_without_a_cluster(
+    client: Client, folder: Path, local: TableModel, small_parts: None, tmp_path: Path
+) -> None:
+    users = tmp_path / "users"
+    fitted = fit(folder, client, model(), users=users, blocks=5, show_progress=False)
+    some = ["u0003", "u0599", "u0100", "nobody", 7]
+    table = with_users(fitted, users, some)
+    assert sorted(table.user_ids) == ["u0003", "u0100", "u0599"]
+    pd.testing.assert_frame_equal(
+        table.recommend(some[:3]), local.recommend(some[:3]), check_dtype=False, check_exact=False
+    )
+    item = int(local.recommend("u0100", 1)["item_id"][0])
+    score, shares = table.explain("u0100", item)
+    expected, own = local.explain("u0100", item)
+    assert score == pytest.approx(expected, rel=1e-6)
+    pd.testing.assert_frame_equal(shares, own, check_dtype=False, rtol=1e-6)
+    assert table.recommend("nobody", unknown="skip").empty
+    alone = with_users(fitted, users, "u0003")
+    assert alone.user_ids.tolist() == ["u0003"]
+    assert with_users(fitted, users, "nobody").user_ids.tolist() == []
+
+
+def test_integer_ids_are_looked_up_as_integers(client: Client, matrix: csr_matrix, tmp_path: Path) -> None:
+    fitted = fit(
+        [matrix[:300], matrix[300:]], client, model(iterations=1), users=tmp_path / "users", show_progress=False
+    )
+    assert sorted(with_users(fitted, tmp_path / "users", [5, 599, "5", 2.5, 300.0, 600]).user_ids) == [5, 300, 599]
+
+
+def test_folders_are_replaced_on_request_when_the_new_one_is_whole(
+    client: Client, matrix: csr_matrix, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    users, recommendations = tmp_path / "users", tmp_path / "recommendations"
+    short: dict[str, Any] = {"model": model(iterations=1), "users": users, "show_progress": False}
+    fitted = fit([matrix[:300], matrix[300:]], client, **short)
+    recommend_all(fitted, users, recommendations, client, show_progress=False)
+    for again in (
+        lambda **how: fit([matrix], client, **short, **how),
+        lambda **how: recommend_all(fitted, users, recommendations, client, show_progress=False, **how),
+    ):
+        with pytest.raises(ParameterError, match="pass overwrite=True to replace it"):
+            again()
+        with monkeypatch.context() as context:
+            context.setattr("rfm_recsys.distributed.users.parquet.ParquetWriter.write_table", _no_room)
+            context.setattr("rfm_recsys.tables.TableModel.recommend_all", _no_room)
+            with pytest.raises(OSError, match="No space left"):
+                again(overwrite=True)
+        assert [len([*folder.iterdir()]) for folder in (users, recommendations)] == [2, 2]
+    fit([matrix], client, **short, overwrite=True)
+    assert len([*users.iterdir()]) == 1
+    recommend_all(fitted, users, recommendations, client, show_progress=False, overwrite=True)
+    assert len([*recommendations.iterdir()]) == 1
+    assert sorted(os.listdir(tmp_path)) == ["recommendations", "users"]
+    (recommendations / "mine.txt").touch()
+    with pytest.raises(ParameterError, match=r"it holds mine\.txt, which is none of its files"):
+        recommend_all(fitted, users, recommendations, client, show_progress=False, overwrite=True)
+
+
+def _no_room(*_: Any, **__: Any) -> None:
+    raise OSError(28, "No space left on device")
 
 
 @pytest.mark.parametrize("duplicates", ["sum", "last"])
@@ -296,6 +362,41 @@ def test_blocks_cost_the_same_and_heavy_buckets_stand_alone() -> None:
     rest = np.delete(held, blocks[[5, 3000]])
     assert held.max() < 900_000
     assert rest.max() < entries.sum() / 16 * 1.1
+
+
+@pytest.mark.parametrize("n_blocks", [1, 2, 5, 8, 13, 32])
+def test_sums_have_the_same_bits_whatever_the_groups(n_blocks: int) -> None:
+    values = [np.random.default_rng(k).normal(size=9).astype(np.float32) for k in range(n_blocks)]
+    level = values
+    while len(level) > 1:  # the tree: neighbours, and the last of an odd row as it is
+        level = [np.add(*level[k : k + 2]) if k + 1 < len(level) else level[k] for k in range(0, len(level), 2)]
+    expected = level[0].tobytes()
+    for n_threads in range(1, 9):
+        bounds = plan.group_bounds(n_blocks, n_threads)
+        assert bounds[0] == 0
+        assert bounds[-1] == n_blocks
+        assert len(bounds) - 1 <= n_threads
+        groups = []
+        for first, last in pairwise(bounds):
+            nodes: dict[tuple[int, int], Any] = {}
+            for block in range(first, last):
+                nodes[0, block] = values[block]
+                blocks_module._climb(nodes, (0, block), n_blocks)
+            groups.append(nodes)
+        while len(groups) > 1:
+            groups = [
+                blocks_module._together(groups[k], groups[k + 1], n_blocks) if k + 1 < len(groups) else groups[k]
+                for k in range(0, len(groups), 2)
+            ]
+        (total,) = groups[0].values()
+        assert total.tobytes() == expected
+    assert plan.group_bounds(32, 2) == [0, 16, 32]
+
+
+def test_a_local_cluster_keeps_a_worker_that_comes_back(client: Client) -> None:
+    """Dask gives it up when it is away again 15 seconds after it was lost, unless told otherwise while it is lost."""
+    with Passes(client, False).reporting():
+        assert dask.config.get("distributed.deploy.lost-worker-timeout") == "10h"
 
 
 def test_few_users_make_no_empty_blocks() -> None:
@@ -501,15 +602,23 @@ def test_the_command_line_fits_and_recommends_on_a_cluster(
     expected = TableModel.from_table(table, LinRFM(16, **chosen), show_progress=False).recommend(N=5)
     assert written["user_id"].tolist() == expected["user_id"].tolist()
     assert np.mean(written["item_id"].to_numpy() == expected["item_id"].to_numpy()) > 0.99  # in single precision
+    app(["recommend", saved, "--user", "u0007", "-N", "5", "--json"], standalone_mode=False)
+    (tmp_path / "m.rfm.users").rename(tmp_path / "moved")
+    app(["recommend", saved, "--user", "u0007", "--users", str(tmp_path / "moved"), "--json"], standalone_mode=False)
+    beside, moved = capsys.readouterr().out.splitlines()[-15:-10], capsys.readouterr()
+    own = written[written["user_id"] == "u0007"]["item_id"].tolist()
+    assert [json.loads(line)["item_id"] for line in beside] == own
+    assert moved.out == ""
 
 
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
         (["fit", "x", "--scheduler", "tcp://127.0.0.1:1", "--workers", "2"], "leave out --workers"),
-        (["fit", "x.parquet", "--users", "u"], "--users and --report are for a cluster"),
+        (["fit", "x.parquet", "--users", "u"], "--users, --overwrite and --report are for a cluster"),
+        (["fit", "x.parquet", "--overwrite"], "--users, --overwrite and --report are for a cluster"),
+        (["recommend", "x", "--user", "a", "--overwrite"], "--overwrite is for a cluster"),
         (["recommend", "x", "--user", "a", "--workers", "2"], "a cluster is for all users"),
-        (["recommend", "x", "--user", "a", "--users", "u"], "--users is for a cluster"),
     ],
 )
 def test_options_that_go_together_only_on_a_cluster(arguments: list[str], match: str) -> None:
