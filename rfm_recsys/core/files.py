@@ -85,20 +85,28 @@ def check_folder(target: str | os.PathLike[str], overwrite: bool = False, patter
 
 
 @contextmanager
+def scratch(path: Path, what: str = "partial") -> Iterator[Path]:
+    """Yield a folder beside a folder to make, which is there as long as this context."""
+    beside = path.with_name(f".{path.name}.{what}")
+    shutil.rmtree(beside, ignore_errors=True)  # of a fit that was killed
+    beside.mkdir()
+    try:
+        yield beside
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextmanager
 def filling(path: Path) -> Iterator[Path]:
     """Yield a folder to write to, which becomes ``path`` when all is in it, or never; what was there stays until then.
 
     A kill between the two renames leaves the former folder beside it, as ``.NAME.former``.
     """
-    partial, former = (path.with_name(f".{path.name}.{what}") for what in ("partial", "former"))
-    shutil.rmtree(partial, ignore_errors=True)  # of a fit that was killed
-    partial.mkdir()
-    try:
+    former = path.with_name(f".{path.name}.former")
+    with scratch(path) as partial:
         yield partial
         if path.exists():
             shutil.rmtree(former, ignore_errors=True)
             path.replace(former)
         partial.replace(path)
         shutil.rmtree(former, ignore_errors=True)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -101,6 +101,18 @@ class Interactions:
         """Return the values as a matrix of users x items."""
         return csr_matrix((self.values.astype(dtype), (self.users, self.items)), shape=self.shape)
 
+    def to_frame(self) -> pd.DataFrame:
+        """Return the table with the columns user_id, item_id, value and, where there are any, timestamp.
+
+        >>> from rfm_recsys.datasets import synthetic_movielens
+        >>> synthetic_movielens(100, 50, 1000).to_frame().columns.tolist()
+        ['user_id', 'item_id', 'value', 'timestamp']
+        """
+        frame = pd.DataFrame(
+            {"user_id": self.user_ids[self.users], "item_id": self.item_ids[self.items], "value": self.values}
+        )
+        return frame if self.timestamps is None else frame.assign(timestamp=pd.to_datetime(self.timestamps))
+
     def user_index(self, ids: Any) -> NDArray[np.intp]:
         """Return the indices of user ids, shape (n,); raises IdError for an unknown one."""
         return positions(self.user_ids, ids, "user")

@@ -9,6 +9,7 @@ again, to the same bits, and no pass can be given the state of another.
 """
 
 import copy
+import errno
 import hashlib
 import secrets
 import warnings
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain, pairwise
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -289,8 +291,8 @@ class DistributedBlocks:
     Parameters
     ----------
     passes : Passes
-    weights : list of Future of csr_matrix, shape (users of the block, items)
-        Signed weights.
+    laid : list, over the blocks, of what ``weigh`` makes signed weights of, shape (users of the block, items)
+    weigh : callable
     alpha : float
         The confidences are ``alpha`` times these.
     rounds : int
@@ -302,13 +304,15 @@ class DistributedBlocks:
     U: list[Future]
     roots: list[Future]
 
-    def __init__(self, passes: Passes, weights: list[Future], alpha: float, rounds: int) -> None:
+    def __init__(
+        self, passes: Passes, laid: Sequence[Any], weigh: Callable[[Any], csr_matrix], alpha: float, rounds: int
+    ) -> None:
         self.passes, self.rounds, self.done = passes, rounds, 0
         passes.stage = ""
         passes.expect(1 + work_of(rounds, 0))
         n_threads = sum(worker["nthreads"] for worker in workers_of(passes.client).values())
-        passes.bounds = group_bounds(len(weights), n_threads)
-        self.blocks = passes.over("index", 1, _indexed, passes.grouped(weights), common=(alpha,))
+        passes.bounds = group_bounds(len(laid), n_threads)
+        self.blocks = passes.over("index", 1, _indexed, passes.grouped(laid), common=(weigh, alpha))
         self.facts = self._gathered(passes.over("count", 0, _facts, self.blocks))
         columns = [fact["items"] for fact in self.facts]
         if odd := [block for block, n in enumerate(columns) if n != columns[0]]:
@@ -478,6 +482,19 @@ def clear_errors(checkpoint: Any) -> Iterator[None]:
         raise ConnectionError(f"the connection to the scheduler is lost ({error}); start it again{resume}") from error
 
 
+@contextmanager
+def clear_writing(path: Path) -> Iterator[None]:
+    """Name the file in what the system says of a worker that writes it."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        message = "a worker cannot see this folder; pass one that all workers share"
+        raise FileNotFoundError(errno.ENOENT, message, str(path.parent)) from error
+    except OSError as error:
+        reason = f"a worker cannot write this file: {error.strerror or error}; make room there, or pass another folder"
+        raise OSError(error.errno or errno.EIO, reason, str(path)) from error
+
+
 # What runs on the workers. A task does not change what it is given: another may need it, or the same one again.
 
 
@@ -488,8 +505,8 @@ def _with(block: UserBlock, **state: Any) -> UserBlock:
     return view
 
 
-def _indexed(weights: csr_matrix, alpha: float) -> UserBlock:
-    return UserBlock(confidences(weights, alpha))
+def _indexed(laid: Any, weigh: Callable[[Any], csr_matrix], alpha: float) -> UserBlock:
+    return UserBlock(confidences(weigh(laid), alpha))
 
 
 def _facts(block: UserBlock) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,13 @@ from distributed import Client, Future, performance_report
 from scipy.sparse import csr_matrix, issparse, vstack
 
 from rfm_recsys.core.checks import check_callback, check_flag, check_integer, check_interactions, shown
-from rfm_recsys.core.files import check_folder, check_target, filling
+from rfm_recsys.core.files import check_folder, check_target, filling, scratch
 from rfm_recsys.core.parameters import checked, to_json
 from rfm_recsys.datasets.interactions import Duplicates, codes
 from rfm_recsys.distributed import layout
 from rfm_recsys.distributed.blocks import DistributedBlocks, Passes, clear_errors, work_of
 from rfm_recsys.distributed.plan import Sizes, check_worker_memory, deal_out, number_of_blocks, workers_of
-from rfm_recsys.distributed.users import file_of, write_users
+from rfm_recsys.distributed.users import FILES, file_of, write_users
 from rfm_recsys.errors import (
     DataError,
     NotSupportedError,
@@ -119,13 +118,14 @@ def fit(
     check_callback(callback, "iteration, elapsed and loss")
     if blocks is not None:
         check_integer("blocks", blocks, 1)
-    folder = None if users is None else check_folder(users, check_flag("overwrite", overwrite), file_of("", "*").name)
+    folder = None if users is None else check_folder(users, check_flag("overwrite", overwrite), FILES)
     for path in (checkpoint, report):
         if path is not None:
             check_target(path)
     passes = Passes(client, show_progress)
     reporting = nullcontext() if report is None else performance_report(filename=os.fspath(report))
-    with clear_errors(checkpoint), client.as_current(), reporting, passes.reporting():
+    keeping = nullcontext() if folder is None else scratch(folder, "blocks")
+    with clear_errors(checkpoint), client.as_current(), reporting, passes.reporting(), keeping as blocks_kept:
         item_ids: pd.Index[Any] | None
         passes.expect(READING + 1 + work_of(model.iterations or 2, 0) + (folder is not None) * WRITING)
         if isinstance(interactions, str | os.PathLike) or _is_frame(interactions):
@@ -133,16 +133,17 @@ def fit(
             item_ids, laid = _laid_table(passes, interactions, named, model, blocks, duplicates)
         else:
             item_ids, laid = _laid_matrices(passes, interactions, model)
-        ids = passes.each("user ids", 0, itemgetter(0), laid)
-        weighed = passes.each("weights", 0, itemgetter(1), laid)
-        sample = [] if _all_given(parameters) else _sample(passes, weighed)
+        held: Sequence[Any] = laid if blocks_kept is None else layout.keep(passes, laid, blocks_kept)
+        del laid
+        sample = [] if _all_given(parameters) else _sample(passes, held)
         chosen, search = choose_parameters(parameters, csr_matrix(vstack(sample)) if sample else None, None, False)
         settings = Settings.of(parameters | chosen)
-        fitted = DistributedBlocks(passes, weighed, settings.alpha, settings.iterations)
+        fitted = DistributedBlocks(passes, held, layout.weights_of, settings.alpha, settings.iterations)
         if item_ids is None:
             item_ids = pd.RangeIndex(fitted.n_items)
-            ids = passes.each("user ids", 0, pd.RangeIndex, *fitted.row_numbers())
-        del laid, weighed
+            held = [(pd.RangeIndex(*ends), None) for ends in zip(*fitted.row_numbers(), strict=True)]
+        elif folder is None:
+            held = []  # which are indexed
         last_round = None
         if checkpoint is not None:
             shape = fitted.n_users, fitted.n_items
@@ -154,8 +155,8 @@ def fit(
             passes.stage = ""
             passes.expect(WRITING)
             with filling(folder) as partial:
-                paths = [file_of(partial, block) for block in range(len(ids))]
-                named_paths = passes.grouped(ids), passes.grouped(paths)
+                paths = [file_of(partial, block) for block in range(len(held))]
+                named_paths = passes.grouped(held), passes.grouped(paths)
                 written = passes.over(
                     "write users",
                     WRITING,
@@ -182,21 +183,22 @@ def _rank(model: LinRFM) -> int:
     return int(model.factors or 0) + int(settings.get("oversampling", max(wider for _, wider in WAYS)))
 
 
-def _sample(passes: Passes, weighed: list[Future]) -> list[csr_matrix]:
+def _sample(passes: Passes, laid: Sequence[Any]) -> list[csr_matrix]:
     """Return so many users' rows, drawn in every block, as it takes to choose parameters on."""
-    entries = sum(passes.client.gather(passes.each("entries", 0, _entries, weighed)))
+    entries = sum(passes.client.gather(passes.each("entries", 0, _entries, laid)))
     share = 1.25 * ENTRIES / max(entries, 1)
-    drawn = passes.each("sample", 0, _drawn, weighed, range(len(weighed)), common=(share,))
+    drawn = passes.each("sample", 0, _drawn, laid, range(len(laid)), common=(share,))
     rows = list(passes.client.gather(drawn))
     alike = len({part.shape[1] for part in rows}) == 1  # what is not, is refused with its block when facts are gathered
     return rows if alike else rows[:1]
 
 
-def _entries(weights: csr_matrix) -> int:
-    return int(weights.nnz)
+def _entries(laid: Any) -> int:
+    return int(layout.weights_of(laid).nnz)
 
 
-def _drawn(weights: csr_matrix, block: int, share: float) -> csr_matrix:
+def _drawn(laid: Any, block: int, share: float) -> csr_matrix:
+    weights = layout.weights_of(laid)
     return weights if share >= 1 else weights[np.random.default_rng(block).random(weights.shape[0]) < share]
 
 

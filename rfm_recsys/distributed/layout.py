@@ -6,11 +6,13 @@ parts are the partitions of a Dask DataFrame, or row groups of Parquet files.
 """
 
 import os
+import pickle
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
@@ -26,7 +28,7 @@ from scipy.sparse import csr_matrix
 
 from rfm_recsys.core.checks import check_interactions
 from rfm_recsys.datasets.interactions import Duplicates, check_columns, from_frame, usual_columns
-from rfm_recsys.distributed.blocks import Passes
+from rfm_recsys.distributed.blocks import Passes, clear_writing
 from rfm_recsys.distributed.plan import BUCKETS
 from rfm_recsys.errors import DataError
 from rfm_recsys.recommender.values import weights
@@ -214,7 +216,35 @@ def lay_out(
     return futures
 
 
+def keep(passes: Passes, laid: list[Future], folder: Path) -> list[Callable[[], Block]]:
+    """Write the blocks to files, and return what reads each: a lost worker's are read again, and not the table."""
+    paths = [folder / f"block-{block:05d}" for block in range(len(laid))]
+    passes.client.gather(passes.each("keep blocks", 0, _keep, laid, paths))
+    return [partial(_kept, path) for path in paths]
+
+
+def weights_of(block: Block | Callable[[], Block]) -> csr_matrix:
+    """Return the weights of a block, which is at hand or to be read."""
+    return (block() if callable(block) else block)[1]
+
+
+def ids_of(block: Block | Callable[[], Block]) -> "pd.Index[Any]":
+    """Return the user ids of a block, which is at hand or to be read."""
+    return (block() if callable(block) else block)[0]
+
+
 # What runs on the workers.
+
+
+def _keep(block: Block, path: Path) -> None:
+    with clear_writing(path), path.open("wb") as file:
+        pickle.dump(block, file, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def _kept(path: Path) -> Block:
+    with path.open("rb") as file:
+        block: Block = pickle.load(file)
+    return block
 
 
 def _row_groups(name: str, filesystem: Any) -> tuple[pa.Schema, list[int]]:

@@ -1,10 +1,8 @@
 """Users on disk, one Parquet file a block: written by a fit on a cluster, read to recommend to all of them."""
 
 import copy
-import errno
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,8 @@ from rfm_recsys.core import files
 from rfm_recsys.core.arrays import Floats
 from rfm_recsys.core.checks import check_flag, check_integer
 from rfm_recsys.core.files import check_folder, filling
-from rfm_recsys.distributed.blocks import Passes, clear_errors
+from rfm_recsys.distributed.blocks import Passes, clear_errors, clear_writing
+from rfm_recsys.distributed.layout import Block, ids_of
 from rfm_recsys.distributed.plan import workers_of
 from rfm_recsys.errors import DataError
 from rfm_recsys.recommender.blocks import UserBlock
@@ -29,31 +28,22 @@ from rfm_recsys.recommender.model import LinRFM
 from rfm_recsys.tables import TableModel, arrow_ids, plain_ids
 
 ROWS = 2**17  # users of a row group
+FILES = "block-*.parquet"
 
 
-def file_of(folder: str | Path, block: int | str) -> Path:
-    """Return the file of a block; of ``"*"``, the pattern of all."""
-    return Path(folder) / f"block-{block:>05}.parquet" if block != "*" else Path(folder) / "block-*.parquet"
-
-
-@contextmanager
-def _clear_errors(path: Path) -> Iterator[None]:
-    """Name the file in what the system says of writing it."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        message = "a worker cannot see this folder; pass one that all workers share"
-        raise FileNotFoundError(errno.ENOENT, message, str(path.parent)) from error
-    except OSError as error:
-        reason = f"a worker cannot write this file: {error.strerror or error}; make room there, or pass another folder"
-        raise OSError(error.errno or errno.EIO, reason, str(path)) from error
+def file_of(folder: Path, block: int) -> Path:
+    """Return the file of a block."""
+    return folder / f"block-{block:05d}.parquet"
 
 
 # What runs on the workers.
 
 
-def write_users(ids: "pd.Index[Any]", path: Path, block: UserBlock, U: Floats, mean_user: Floats, alpha: float) -> int:
+def write_users(
+    laid: Block | Callable[[], Block], path: Path, block: UserBlock, U: Floats, mean_user: Floats, alpha: float
+) -> int:
     """Write a block's users: ids, factors, the numbers of their items, and weights; return the bytes of the file."""
+    ids = ids_of(laid)
     weights = None if (block.confidence == U.dtype.type(alpha)).all() else block.confidence / U.dtype.type(alpha)
     U = U.copy()
     fill_unknown(U, mean_user)
@@ -64,7 +54,7 @@ def write_users(ids: "pd.Index[Any]", path: Path, block: UserBlock, U: Floats, m
         names["weights"] = pa.large_list(factor)
     schema = pa.schema(names)
     with (
-        _clear_errors(path),
+        clear_writing(path),
         files.replacing(path) as partial,
         parquet.ParquetWriter(partial, schema) as writer,
     ):
@@ -127,7 +117,7 @@ def recommend_block(
     model = LinRFM(**{**parameters, "num_threads": 1})
     model.item_factors, model.user_factors = item_factors, U
     table = TableModel(model, user_items, ids, item_ids)
-    with _clear_errors(path):
+    with clear_writing(path):
         table.recommend_all(path, **options, show_progress=False)
     return path.stat().st_size
 
@@ -135,7 +125,7 @@ def recommend_block(
 def files_of(folder: str | os.PathLike[str]) -> Sequence[Path]:
     """Return the files of users in a folder; raises DataError where there are none."""
     path = Path(os.fspath(folder)).absolute()
-    files = sorted(path.glob("block-*.parquet"))
+    files = sorted(path.glob(FILES))
     if not files:
         raise DataError(f"{path} has no files of users; pass the folder that fit(users=...) has written")
     return files
@@ -219,7 +209,7 @@ def recommend_all(
     OSError
         A file cannot be written.
     """
-    folder = check_folder(output, check_flag("overwrite", overwrite), file_of("", "*").name)
+    folder = check_folder(output, check_flag("overwrite", overwrite), FILES)
     files = files_of(users)
     check_integer("N", N, 0)
     filter_already_liked_items = check_flag("filter_already_liked_items", filter_already_liked_items)

@@ -4,7 +4,10 @@ import copy
 import json
 import os
 import re
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +20,7 @@ import naive
 import numpy as np
 import pandas as pd
 import pytest
+from places import ROOT
 from scipy.sparse import csr_matrix
 
 pytest.importorskip("distributed", reason="the extra 'distributed' is not installed")
@@ -172,7 +176,7 @@ def test_conjugate_gradients_in_lock_step_are_those_of_the_kernel(matrix: csr_ma
 def test_a_task_leaves_what_it_is_given_as_it_was(client: Client, matrix: csr_matrix) -> None:
     block = UserBlock(csr_matrix(matrix * np.float32(7)))
     passes = Passes(client, False)
-    users = DistributedBlocks(passes, [client.submit(csr_matrix, matrix)], 7.0, 2)
+    users = DistributedBlocks(passes, [client.submit(csr_matrix, matrix)], csr_matrix, 7.0, 2)
     settings = Settings.of(checked(LinRFM(FACTORS, **FALLBACK)))
     users.weigh(settings, 30.0)
     (held,) = client.gather(users.blocks[0])
@@ -456,6 +460,28 @@ def test_killed_workers_change_no_bit(
         )
 
 
+def test_a_lost_worker_does_not_have_the_table_read_again(
+    processes: Client, folder: Path, small_parts: None, tmp_path: Path
+) -> None:
+    """Its blocks are kept in files where there is a folder that all workers see."""
+    table, seen = tmp_path / "table", list[int]()
+    shutil.copytree(folder, table)
+    short: dict[str, Any] = {"model": model(iterations=2), "blocks": 4, "show_progress": False}
+    processes.wait_for_workers(2, timeout=60)
+    fitted = fit(table, processes, users=tmp_path / "whole", **short)
+
+    def strike(iteration: int, *_: Any) -> None:
+        seen.append(iteration)
+        if iteration == 0:
+            shutil.rmtree(table)
+            os.kill(min(workers(processes).values()), signal.SIGKILL)
+
+    struck = fit(table, processes, users=tmp_path / "struck", callback=strike, **short)
+    assert seen == [0, 1]
+    assert struck.model.item_factors.tobytes() == fitted.model.item_factors.tobytes()
+    assert sorted(os.listdir(tmp_path)) == ["struck", "whole"]
+
+
 def test_a_fit_that_stopped_goes_on_from_its_checkpoint(client: Client, matrix: csr_matrix, tmp_path: Path) -> None:
     kept, blocks = tmp_path / "checkpoint", parts(matrix, 200, 400)
     whole = fit(blocks, client, model(), show_progress=False).model.item_factors
@@ -609,6 +635,18 @@ def test_the_command_line_fits_and_recommends_on_a_cluster(
     own = written[written["user_id"] == "u0007"]["item_id"].tolist()
     assert [json.loads(line)["item_id"] for line in beside] == own
     assert moved.out == ""
+
+
+def test_the_readme_runs_as_a_script(tmp_path: Path) -> None:
+    (script,) = re.findall(r"```python\n(from distributed .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "script.py").write_text(script)
+    for _ in range(2):  # the folders are there the second time
+        done = subprocess.run(
+            [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("\n") == 6
+    assert len(pd.read_parquet(tmp_path / "recommendations")) == 20_000
 
 
 @pytest.mark.parametrize(
