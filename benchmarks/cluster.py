@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -475,8 +475,7 @@ def faults(arguments: argparse.Namespace) -> dict[str, Any]:
     users = {file.name: pd.read_parquet(file) for file in (root / "users-whole").iterdir()}
     with cluster(2) as client:
         for k in range(arguments.kills):
-            client.wait_for_workers(2, timeout=60)  # raises where a worker has not come back
-            moment, victim = float(rng.uniform(0, usual)), int(rng.choice(sorted(client.run(os.getpid).values())))
+            moment, victim = float(rng.uniform(0, usual)), int(rng.choice(pids(client, 2)))
             killer = threading.Timer(moment, os.kill, (victim, signal.SIGKILL))
             killer.start()
             bits, seconds = run(client, f"users-{k}")
@@ -485,11 +484,21 @@ def faults(arguments: argparse.Namespace) -> dict[str, Any]:
             shutil.rmtree(root / f"users-{k}")
             kills.append({"killed after": moment, "seconds": seconds, "same": same})
             print(k, kills[-1], flush=True)
-        client.wait_for_workers(2, timeout=60)
+        pids(client, 2)
     shutil.rmtree(root)
     result = {"usual seconds": usual, "kills": kills, "all the same": all(kill["same"] for kill in kills)} | resumed
     print(json.dumps({key: value for key, value in result.items() if key != "kills"}, indent=1))
     return result
+
+
+def pids(client: Client, n_workers: int) -> list[int]:
+    """Return the workers' process ids when all are there again; raises TimeoutError where one has not come back."""
+    for _ in range(120):
+        with suppress(OSError):  # one that was killed just now
+            if len(found := client.run(os.getpid)) == n_workers:
+                return sorted(found.values())
+        time.sleep(0.5)
+    raise TimeoutError(f"there are not {n_workers} workers after a minute")
 
 
 def _same(path: Path, expected: pd.DataFrame) -> bool:
