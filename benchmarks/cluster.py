@@ -294,7 +294,7 @@ def matrix_product(users: Path, F: Any) -> float:
                 begun = time.perf_counter()
             np.matmul(U[first : first + 1024], F.T, out=scores)
         taken = time.perf_counter() - begun
-    return taken / (8 * 1024) * ParquetFile(users).metadata.num_rows
+    return float(taken / (8 * 1024) * ParquetFile(users).metadata.num_rows)
 
 
 def recommend(arguments: argparse.Namespace) -> dict[str, Any]:
