@@ -44,8 +44,9 @@ from rfm_recsys.recommender.rounds import PASSES
 from rfm_recsys.recommender.values import confidences
 
 # A LocalCluster ends a worker for good that is away so long after it was lost, even if it was back in between and was
-# lost again just then: of a worker that is killed every few seconds, sooner or later.
-LOST = {"distributed.deploy.lost-worker-timeout": "10h"}
+# lost again just then: by default 15 seconds, after which a worker that is lost again and again is away sooner or later.
+dask.config.update_defaults({"distributed": {"deploy": {"lost-worker-timeout": "10h"}}})
+
 INLINE = 2**16  # bytes up to which a value travels with each task that needs it
 USUAL_ITERATIONS = 12  # of conjugate gradients, for the estimate of the time that is left
 
@@ -171,12 +172,11 @@ class Passes:
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
-        """Show what the workers report, and keep workers that are lost and come back, while inside."""
+        """Show what the workers report, while inside."""
         if not self.bar.disable:
             self.client.subscribe_topic(self.topic, self._take)
         try:
-            with dask.config.set(LOST):
-                yield
+            yield
             self.bar.n = self.bar.total or 0  # what was an estimate, and what the workers have yet to report
         finally:
             if not self.bar.disable:
