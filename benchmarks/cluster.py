@@ -419,14 +419,13 @@ def predicted(
     client = ITERATIONS * n_items * f * costs["client, of an item, factor and iteration"]
 
     def serial(passes: int, out: float, back: float) -> float:
-        """Return the seconds of what is sent, of the sums along the tree, and of the scheduler."""
-        adding = back * n_blocks * costs["adding, of a byte of a block and 2 workers"]
+        """Return the seconds of what is sent, of the sums on the workers and along the tree, and of the scheduler."""
+        adding = back * n_blocks * costs["adding, of a byte of a block and 2 workers"] * 2 / w
         if network is None:
-            moving = out * costs["sending and adding, of a byte and 2 workers"] * w / 2 + adding
+            moving = out * costs["sending and adding, of a byte and 2 workers"] * w / 2
         else:
-            own = max(2 / w * adding, back * n_blocks / w / network)
-            moving = out * (1 + np.log2(w)) / network + own + back / network
-        return moving + passes * n_blocks * costs["a pass over 32 small blocks"] / 32
+            moving = (out + back) * (1 + np.log2(w)) / network
+        return moving + adding + passes * costs["a pass over 2 small groups"] * w / 2
 
     wide, narrow = 4 * n_items * b, 4 * n_items * f
     sent, summed = PASSES * wide + (2 + ITERATIONS) * narrow, PASSES * wide + (1 + ITERATIONS) * narrow
@@ -437,7 +436,8 @@ def predicted(
         "round 2, parallel": (items + grams + solve) / w,
         "round 2, serial": serial(ITERATIONS + 4, (1 + ITERATIONS) * narrow, (1 + ITERATIONS) * narrow) + client,
         "recommending": n_users * n_items * f * costs["recommending, of a user, item and factor"] / w,
-        "GB over the wire in the rounds": (w * sent + (1 + n_blocks * (w - 1) / w) * summed) / 1e9,
+        "GB over the wire in the rounds": w * (sent + summed) / 1e9,
+        "GB over the wire in round 1": w * (PASSES * 2 * wide + narrow) / 1e9,
         "GB over the wire, reading": rows * sizes.row_bytes * (w - 1) / w / 1e9,
         "GB of a worker": sizes.worker_bytes(n_blocks, w, 1) / 1e9,
         "blocks": n_blocks,
