@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import optuna
 from choice import matrix
-from common import COLOURS, DATA, RESULTS, save_plot, write
+from common import COLOURS, DATA, RESULTS, median_seconds, save_plot, write
 from implicit.evaluation import train_test_split
 from matplotlib import pyplot as plt
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from rfm_recsys.evaluation import Fold, evaluate, paired_difference
 from rfm_recsys.evaluation.baselines import ALS, VALUES
 
 SIZES = (32, 64, 128, 256)
+SERVING = "ms of 1,000 lists"
 DEPTHS = {"ML-1M": 10, "Gowalla": 20, "Steam": 10, "BookCrossing": 10}
 
 
@@ -72,20 +73,30 @@ def tuned(name: str, train: csr_matrix, factors: int, trials: int) -> dict[str, 
 
 
 def plot(rows: list[dict[str, Any]]) -> None:
-    """Draw quality against factors, which memory and the time of serving are proportional to."""
-    figure, axes = plt.subplots(1, len(DEPTHS), figsize=(3.2 * len(DEPTHS), 3.2))
-    for panel, name in zip(axes, DEPTHS, strict=True):
+    """Draw quality against factors, the time of a fit, and that of 10 items for each of 1,000 users."""
+    figure, axes = plt.subplots(3, len(DEPTHS), figsize=(3.2 * len(DEPTHS), 8.4), sharey="col")
+    for column, name in enumerate(DEPTHS):
         own = [row for row in rows if row["data"] == name]
         metric = f"ndcg@{DEPTHS[name]}"
         for label, colour in (("LinRFM", COLOURS["LinRFM"]), ("ALS, tuned", COLOURS["implicit ALS"])):
             quality = [row[metric][label] for row in own]
-            panel.plot([row["factors"] for row in own], quality, "o-", color=colour, label=label)
-        panel.set(title=f"{name}: {metric}", xscale="log", xticks=SIZES, xticklabels=SIZES, xlabel="factors")
-        panel.minorticks_off()
-        panel.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(frameon=False, loc="lower right")
+            for panel, what in zip(axes[:, column], ("factors", "seconds of the fit", SERVING), strict=True):
+                across = [row["factors"] if what == "factors" else row[what][label] for row in own]
+                panel.plot(across, quality, "o-", color=colour, label=label)
+                panel.set(xscale="log", xlabel=what)
+                panel.spines[["top", "right"]].set_visible(False)
+        axes[0, column].set(title=f"{name}: {metric}", xticks=SIZES, xticklabels=SIZES)
+        axes[0, column].minorticks_off()
+    axes[0, 0].legend(frameon=False, loc="lower right")
     figure.tight_layout()
     save_plot("equal_size", figure)
+
+
+def serving(model: Any, train: csr_matrix) -> float:
+    """Return the milliseconds of 10 items for each of 1,000 users, without those that they have."""
+    users = np.arange(min(1000, train.shape[0]))
+    known = train[users]
+    return 1e3 * median_seconds(lambda: model.recommend(users, known, N=10), 7)
 
 
 def main() -> None:
@@ -114,18 +125,20 @@ def main() -> None:
                 "ALS, tuned": ALS(factors, **known[key], random_state=0),
             }
             row: dict[str, Any] = {"data": name, "factors": factors, "ALS's settings": known[key]}
-            values, seconds = {}, {}
+            values, seconds, lists = {}, {}, {}
             for label, model in models.items():
                 begun = time.perf_counter()
                 model.fit(train, show_progress=False)
                 seconds[label] = time.perf_counter() - begun
                 values[label] = ndcg(model, train, test, DEPTHS[name])
+                lists[label] = serving(model, train)
             difference = paired_difference(values["LinRFM"], values["ALS, tuned"])
             row |= {
                 f"ndcg@{DEPTHS[name]}": {label: float(each.mean()) for label, each in values.items()},
                 "difference": float(difference.mean),
                 "interval": [float(difference.low), float(difference.high)],
                 "seconds of the fit": seconds,
+                SERVING: lists,
                 "chosen": models["LinRFM"].chosen_,
             }
             rows.append(row)

@@ -44,7 +44,7 @@ from rfm_recsys.recommender.rounds import PASSES
 from rfm_recsys.recommender.values import confidences
 
 # A LocalCluster ends a worker for good that is away so long after it was lost, even if it was back in between and was
-# lost again just then: by default 15 seconds, so that of workers that are lost again and again it ends one after another.
+# lost again just then: by default 15 seconds, so that workers that are lost again and again are ended one by one.
 dask.config.update_defaults({"distributed": {"deploy": {"lost-worker-timeout": "10h"}}})
 
 INLINE = 2**16  # bytes up to which a value travels with each task that needs it
