@@ -381,7 +381,7 @@ def costs(arguments: argparse.Namespace) -> dict[str, float]:
         reading += timed(lambda: layout._pieces("", frame, roles, ids, block_of))
         piece = frame.rename(columns={"user_id": "user", "item_id": "item"}).astype({"item": np.int32})
         dtype = np.dtype(np.float32)
-        reading += timed(lambda: layout._block([piece], [], ids, "last", "relative", dtype))
+        reading += timed(lambda: layout._block([piece], [], ids, "last", dtype))
         result["reading, of a row"] = reading / len(frame)
     with cluster(2) as client:
         passes = Passes(client, False)

@@ -329,10 +329,9 @@ class DistributedBlocks:
         """Return the results of all blocks."""
         return list(chain.from_iterable(self.passes.client.gather(groups)))
 
-    def row_numbers(self) -> tuple[list[int], list[int]]:
-        """Return the number of every block's first user, and that after its last."""
-        ends = np.cumsum([fact["users"] for fact in self.facts]).tolist()
-        return [0, *ends[:-1]], ends
+    def first_rows(self) -> list[int]:
+        """Return the number of every block's first user."""
+        return [0, *np.cumsum([fact["users"] for fact in self.facts]).tolist()[:-1]]
 
     def activity(self) -> tuple[int, int]:
         """Return the number of users who like an item, and of all that they like."""

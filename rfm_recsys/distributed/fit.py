@@ -1,8 +1,9 @@
 """The fit on a cluster: interactions into blocks of users, the rounds, and the users to files."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,6 @@ from rfm_recsys.recommender.forms import mean_user_of
 from rfm_recsys.recommender.model import LinRFM, choose_parameters, take
 from rfm_recsys.recommender.rounds import Callback, run_rounds
 from rfm_recsys.recommender.tuning import ENTRIES, settled
-from rfm_recsys.recommender.values import weights
 from rfm_recsys.tables import TableModel, plain_ids
 
 READING, WRITING = 4.0, 2.0  # of a table, and of users, in products of all interactions with a matrix
@@ -73,7 +73,7 @@ def fit(
         The model to fit, in the low-rank form; by default ``LinRFM()``.
     users : path, optional
         Folder to make for the users, one Parquet file a block: ``user_id``, ``factors``, ``items``, the numbers of the
-        user's items, and ``weights``, those of the items, where not all are 1. All workers have to see it. Without it
+        user's items, and ``values``, where not all are 1. All workers have to see it. Without it
         the users' factors are not kept.
     overwrite : bool
         Whether ``users`` may be there already, from an earlier fit: it is replaced when the new one is whole.
@@ -135,14 +135,15 @@ def fit(
             item_ids, laid = _laid_matrices(passes, interactions, model)
         held: Sequence[Any] = laid if blocks_kept is None else layout.keep(passes, laid, blocks_kept)
         del laid
-        sample = [] if _all_given(parameters) else _sample(passes, held)
+        weigh = partial(layout.weights_of, model.values)
+        sample = [] if _all_given(parameters) else _sample(passes, held, weigh)
         chosen, search = choose_parameters(parameters, csr_matrix(vstack(sample)) if sample else None, None, False)
         settings = Settings.of(parameters | chosen)
-        fitted = DistributedBlocks(passes, held, layout.weights_of, settings.alpha, settings.iterations)
+        fitted = DistributedBlocks(passes, held, weigh, settings.alpha, settings.iterations)
+        first_rows: list[int | None] = [None] * len(held)
         if item_ids is None:
-            item_ids = pd.RangeIndex(fitted.n_items)
-            held = [(pd.RangeIndex(*ends), None) for ends in zip(*fitted.row_numbers(), strict=True)]
-        elif folder is None:
+            item_ids, first_rows = pd.RangeIndex(fitted.n_items), [*fitted.first_rows()]
+        if folder is None:
             held = []  # which are indexed
         last_round = None
         if checkpoint is not None:
@@ -154,18 +155,10 @@ def fit(
         if folder is not None:
             passes.stage = ""
             passes.expect(WRITING)
-            with filling(folder) as partial:
-                paths = [file_of(partial, block) for block in range(len(held))]
-                named_paths = passes.grouped(held), passes.grouped(paths)
-                written = passes.over(
-                    "write users",
-                    WRITING,
-                    write_users,
-                    *named_paths,
-                    fitted.blocks,
-                    fitted.U,
-                    common=(mean_user, settings.alpha),
-                )
+            with filling(folder) as whole:
+                paths = [file_of(whole, block) for block in range(len(held))]
+                given = (passes.grouped(each) for each in (held, first_rows, paths))
+                written = passes.over("write users", WRITING, write_users, *given, fitted.U, common=(mean_user,))
                 client.gather(written)
     U, F = fitted.factors()
     take(model, U, F, chosen, search, np.empty(0), mean_user)
@@ -183,22 +176,22 @@ def _rank(model: LinRFM) -> int:
     return int(model.factors or 0) + int(settings.get("oversampling", max(wider for _, wider in WAYS)))
 
 
-def _sample(passes: Passes, laid: Sequence[Any]) -> list[csr_matrix]:
+def _sample(passes: Passes, laid: Sequence[Any], weigh: Callable[[Any], csr_matrix]) -> list[csr_matrix]:
     """Return so many users' rows, drawn in every block, as it takes to choose parameters on."""
     entries = sum(passes.client.gather(passes.each("entries", 0, _entries, laid)))
     share = 1.25 * ENTRIES / max(entries, 1)
-    drawn = passes.each("sample", 0, _drawn, laid, range(len(laid)), common=(share,))
+    drawn = passes.each("sample", 0, _drawn, laid, range(len(laid)), common=(share, weigh))
     rows = list(passes.client.gather(drawn))
     alike = len({part.shape[1] for part in rows}) == 1  # what is not, is refused with its block when facts are gathered
     return rows if alike else rows[:1]
 
 
 def _entries(laid: Any) -> int:
-    return int(layout.weights_of(laid).nnz)
+    return int(layout.taken(laid)[1].nnz)
 
 
-def _drawn(laid: Any, block: int, share: float) -> csr_matrix:
-    weights = layout.weights_of(laid)
+def _drawn(laid: Any, block: int, share: float, weigh: Callable[[Any], csr_matrix]) -> csr_matrix:
+    weights = weigh(laid)
     return weights if share >= 1 else weights[np.random.default_rng(block).random(weights.shape[0]) < share]
 
 
@@ -229,7 +222,7 @@ def _laid_table(
     n_blocks = int(block_of.max()) + 1
     check_worker_memory(client, sizes, n_blocks)
     work = 3 * READING / 4
-    laid = layout.lay_out(passes, table, item_ids, block_of, duplicates, model.values, dtype, work)
+    laid = layout.lay_out(passes, table, item_ids, block_of, duplicates, dtype, work)
     return item_ids, laid
 
 
@@ -260,12 +253,12 @@ def _laid_matrices(passes: Passes, matrices: Any, model: LinRFM) -> tuple[None, 
         else part
         for part in given
     ]
-    return None, passes.each("check", 0, _given, futures, range(len(futures)), common=(model.values, dtype))
+    return None, passes.each("check", 0, _given, futures, range(len(futures)), common=(dtype,))
 
 
-def _given(matrix: csr_matrix, block: int, values: str, dtype: np.dtype[Any]) -> layout.Block:
+def _given(matrix: csr_matrix, block: int, dtype: np.dtype[Any]) -> layout.Block:
     try:
         interactions = check_interactions(matrix, dtype)
-        return pd.RangeIndex(interactions.shape[0]), weights(interactions, values)
+        return pd.RangeIndex(interactions.shape[0]), interactions
     except RfmRecsysError as error:
         raise type(error)(f"block {block} of the interactions: {error}") from error

@@ -41,7 +41,7 @@ BUCKET_SHIFT = np.uint64(64 - (BUCKETS - 1).bit_length())
 
 Roles: TypeAlias = dict[str, str]  # columns by user, item, value and timestamp
 Part: TypeAlias = "pd.DataFrame | Callable[[], pd.DataFrame]"  # or what reads it
-Block: TypeAlias = tuple["pd.Index[Any]", csr_matrix]  # user ids, and their weights
+Block: TypeAlias = tuple["pd.Index[Any]", csr_matrix]  # user ids, and their interactions
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,6 @@ def lay_out(
     item_ids: "pd.Index[Any]",
     block_of: NDArray[np.intp],
     duplicates: Duplicates,
-    values: str,
     dtype: np.dtype[Any],
     work: float,
 ) -> list[Future]:
@@ -210,7 +209,7 @@ def lay_out(
     for block in range(n_blocks):
         own = [delayed(_piece, pure=False)(piece, block) for piece in pieces]
         roles = [role for role in ("value", "timestamp") if role in table.roles]
-        arguments = (own, roles, ids, duplicates, values, dtype)
+        arguments = (own, roles, ids, duplicates, dtype)
         blocks.append(passes.later("make blocks", work / 2, block, n_blocks, _block, *arguments))
     futures: list[Future] = passes.client.compute(blocks)
     return futures
@@ -223,14 +222,14 @@ def keep(passes: Passes, laid: list[Future], folder: Path) -> list[Callable[[], 
     return [partial(_kept, path) for path in paths]
 
 
-def weights_of(block: Block | Callable[[], Block]) -> csr_matrix:
-    """Return the weights of a block, which is at hand or to be read."""
-    return (block() if callable(block) else block)[1]
+def taken(block: Block | Callable[[], Block]) -> Block:
+    """Return a block, which is at hand or to be read."""
+    return block() if callable(block) else block
 
 
-def ids_of(block: Block | Callable[[], Block]) -> "pd.Index[Any]":
-    """Return the user ids of a block, which is at hand or to be read."""
-    return (block() if callable(block) else block)[0]
+def weights_of(values: str, block: Block | Callable[[], Block]) -> csr_matrix:
+    """Return the weights of a block's interactions, for a model's ``values``."""
+    return weights(taken(block)[1], values)
 
 
 # What runs on the workers.
@@ -354,10 +353,9 @@ def _block(
     roles: list[str],
     item_ids: "pd.Index[Any]",
     duplicates: Duplicates,
-    values: str,
     dtype: np.dtype[Any],
 ) -> Block:
-    """Return users and weights of a block, made of its pieces as :func:`from_frame` does of a whole table."""
+    """Return users and interactions of a block, made of its pieces as :func:`from_frame` does of a whole table."""
     frame = pd.concat(pieces, ignore_index=True)
     frame["item"] = pd.Categorical.from_codes(frame["item"].to_numpy(), dtype=pd.CategoricalDtype(item_ids))
     value, timestamp = (role if role in roles else None for role in ("value", "timestamp"))
@@ -366,4 +364,4 @@ def _block(
     items = pd.Categorical(table.item_ids).codes[table.items]
     shape = len(table.user_ids), len(item_ids)
     matrix = csr_matrix((table.values, (table.users, items)), shape=shape)
-    return table.user_ids, weights(check_interactions(matrix, dtype), values)
+    return table.user_ids, check_interactions(matrix, dtype)

@@ -15,16 +15,16 @@ from pyarrow import parquet
 from scipy.sparse import csr_matrix, vstack
 
 from rfm_recsys.core import files
-from rfm_recsys.core.arrays import Floats
+from rfm_recsys.core.arrays import Floats, csr_arrays
 from rfm_recsys.core.checks import check_flag, check_integer
 from rfm_recsys.core.files import check_folder, filling
 from rfm_recsys.distributed.blocks import Passes, clear_errors, clear_writing
-from rfm_recsys.distributed.layout import Block, ids_of
+from rfm_recsys.distributed.layout import Block, taken
 from rfm_recsys.distributed.plan import workers_of
 from rfm_recsys.errors import DataError
-from rfm_recsys.recommender.blocks import UserBlock
 from rfm_recsys.recommender.forms import fill_unknown
 from rfm_recsys.recommender.model import LinRFM
+from rfm_recsys.recommender.values import user_levels
 from rfm_recsys.tables import TableModel, arrow_ids, plain_ids
 
 ROWS = 2**17  # users of a row group
@@ -40,18 +40,23 @@ def file_of(folder: Path, block: int) -> Path:
 
 
 def write_users(
-    laid: Block | Callable[[], Block], path: Path, block: UserBlock, U: Floats, mean_user: Floats, alpha: float
+    laid: Block | Callable[[], Block], first_row: int | None, path: Path, U: Floats, mean_user: Floats
 ) -> int:
-    """Write a block's users: ids, factors, the numbers of their items, and weights; return the bytes of the file."""
-    ids = ids_of(laid)
-    weights = None if (block.confidence == U.dtype.type(alpha)).all() else block.confidence / U.dtype.type(alpha)
+    """Write a block's users, see :func:`fit`; return the bytes of the file.
+
+    ``first_row`` is the number of the first, where the users have no ids but those of rows.
+    """
+    ids, interactions = taken(laid)
+    if first_row is not None:
+        ids = pd.RangeIndex(first_row, first_row + len(ids))
+    indptr, indices, values = csr_arrays(interactions)
+    lists = {"items": indices} | ({} if (values == 1).all() else {"values": values})
     U = U.copy()
     fill_unknown(U, mean_user)
     user_ids = arrow_ids(plain_ids(ids, "user"))
     factor = pa.from_numpy_dtype(U.dtype)
-    names = {"user_id": user_ids.type, "factors": pa.list_(factor, U.shape[1]), "items": pa.large_list(pa.int32())}
-    if weights is not None:
-        names["weights"] = pa.large_list(factor)
+    names = {"user_id": user_ids.type, "factors": pa.list_(factor, U.shape[1])}
+    names |= {name: pa.large_list(pa.from_numpy_dtype(each.dtype)) for name, each in lists.items()}
     schema = pa.schema(names)
     with (
         clear_writing(path),
@@ -60,14 +65,15 @@ def write_users(
     ):
         for first in range(0, len(ids), ROWS):
             last = min(first + ROWS, len(ids))
-            ends = block.indptr[first : last + 1]
+            ends = indptr[first : last + 1].astype(np.int64)
             columns = [
                 user_ids.slice(first, last - first),
                 pa.FixedSizeListArray.from_arrays(pa.array(U[first:last].reshape(-1)), U.shape[1]),
             ]
-            for values in (block.indices, *(() if weights is None else (weights,))):
-                offsets = pa.array(ends - ends[0])
-                columns.append(pa.LargeListArray.from_arrays(offsets, pa.array(values[ends[0] : ends[-1]])))
+            offsets = pa.array(ends - ends[0])
+            columns += [
+                pa.LargeListArray.from_arrays(offsets, pa.array(each[ends[0] : ends[-1]])) for each in lists.values()
+            ]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))
     return path.stat().st_size
 
@@ -75,14 +81,14 @@ def write_users(
 def read_users(
     path: Path, n_items: int, factors: int, wanted: "pa.Array | None" = None
 ) -> tuple["pd.Index[Any]", Floats, csr_matrix]:
-    """Return ids, factors, shape (users, factors), and weights of a block's users; DataError for any other file.
+    """Return ids, factors, shape (users, factors), and values of a block's users; DataError for any other file.
 
-    Of the ``wanted`` ones alone, where they are given, and without the items' weights where they are not.
+    Of the ``wanted`` ones alone, where they are given, and without the values where they are not.
     """
     try:
         some = None if wanted is None else pa.compute.field("user_id").isin(wanted)
         known = parquet.read_schema(path).names
-        names = ["user_id", "factors", "items", *(["weights"] if "weights" in known and wanted is not None else [])]
+        names = ["user_id", "factors", "items", *(["values"] if "values" in known and wanted is not None else [])]
         table = parquet.read_table(path, columns=names, filters=some, use_threads=False).combine_chunks()
         if table.num_rows == 0:
             if wanted is not None:
@@ -134,8 +140,6 @@ def files_of(folder: str | os.PathLike[str]) -> Sequence[Path]:
 def with_users(table: TableModel, users: str | os.PathLike[str], ids: Any) -> TableModel:
     """Return the model that :func:`fit` made with some of its users, to recommend to and explain; needs no cluster.
 
-    The values of its table are the weights of the interactions, which its model takes as they are.
-
     Parameters
     ----------
     table : TableModel
@@ -163,15 +167,13 @@ def with_users(table: TableModel, users: str | os.PathLike[str], ids: Any) -> Ta
         part = read_users(file, n_items, factors, some)
         if len(part[0]):
             found.append(part)
-    model = copy.copy(table.model)
-    model.set_params(values="confidence")
-    vars(model).update(user_levels_=np.empty(0))
     if not found:
-        return TableModel(model, table.user_items, table.user_ids, table.item_ids)
-    ids_found, U, rows = zip(*found, strict=True)
-    model.user_factors = np.concatenate(U)
+        return TableModel(table.model, table.user_items, table.user_ids, table.item_ids)
+    ids_found, U, parts = zip(*found, strict=True)
+    model, rows = copy.copy(table.model), csr_matrix(vstack(parts))
+    vars(model).update(user_factors=np.concatenate(U), user_levels_=user_levels(rows))
     user_ids = ids_found[0].append(list(ids_found[1:]))
-    return TableModel(model, csr_matrix(vstack(rows)), plain_ids(user_ids, "user"), table.item_ids)
+    return TableModel(model, rows, plain_ids(user_ids, "user"), table.item_ids)
 
 
 def recommend_all(

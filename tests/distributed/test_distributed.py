@@ -262,6 +262,7 @@ def test_users_of_a_folder_are_looked_up_without_a_cluster(
     fitted = fit(folder, client, model(), users=users, blocks=5, show_progress=False)
     some = ["u0003", "u0599", "u0100", "nobody", 7]
     table = with_users(fitted, users, some)
+    assert table.user_items.data.max() == 5
     assert sorted(table.user_ids) == ["u0003", "u0100", "u0599"]
     pd.testing.assert_frame_equal(
         table.recommend(some[:3]), local.recommend(some[:3]), check_dtype=False, check_exact=False
@@ -271,6 +272,11 @@ def test_users_of_a_folder_are_looked_up_without_a_cluster(
     expected, own = local.explain("u0100", item)
     assert score == pytest.approx(expected, rel=1e-6)
     pd.testing.assert_frame_equal(shares, own, check_dtype=False, rtol=1e-6)
+    new = pd.DataFrame({"user_id": ["u0003", "u0100"], "item_id": [8, 11], "rating": [5.0, 1.0]})
+    after, expected_after = (copy.deepcopy(each).update(new) for each in (table, local))
+    pd.testing.assert_frame_equal(
+        after.recommend(some[:3]), expected_after.recommend(some[:3]), check_dtype=False, check_exact=False
+    )
     assert table.recommend("nobody", unknown="skip").empty
     alone = with_users(fitted, users, "u0003")
     assert alone.user_ids.tolist() == ["u0003"]
