@@ -9,7 +9,6 @@ again.
 """
 
 import argparse
-import io
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,13 @@ import pandas as pd
 import psutil
 from common import DATA, GIVEN, RESULTS, median_seconds, spread
 from distributed import Client, LocalCluster, get_task_stream
+from fsspec.implementations.local import LocalFileSystem
 from pyarrow.parquet import ParquetFile
 from scipy.sparse import csr_matrix, load_npz
 
 from rfm_recsys import LinRFM
 from rfm_recsys.core import kernels
-from rfm_recsys.core.linalg import multiply
+from rfm_recsys.core.linalg import multiply, weighted_gram
 from rfm_recsys.core.parameters import checked
 from rfm_recsys.core.runtime import threads
 from rfm_recsys.datasets import read_lightgcn, synthetic_movielens
@@ -43,12 +44,14 @@ from rfm_recsys.distributed import fit, layout, recommend_all
 from rfm_recsys.distributed.blocks import Passes, conjugate_gradients
 from rfm_recsys.distributed.plan import Sizes, number_of_blocks, workers_of
 from rfm_recsys.evaluation import Fold, evaluate, mean_over_users
+from rfm_recsys.recommender.agop import feature_map
 from rfm_recsys.recommender.blocks import Settings, UserBlock
-from rfm_recsys.recommender.rounds import OVERSAMPLING, PASSES
+from rfm_recsys.recommender.rounds import OVERSAMPLING, PASSES, norms
+from rfm_recsys.recommender.tuning import settled
 from rfm_recsys.tables import TableModel
 
 BLOCKS = 8
-ITERATIONS = 11  # of the items' conjugate gradients: with the default alpha of 7, and values of 1
+ITERATIONS = 11  # of the items' conjugate gradients, until the last is solved: with alpha = 7, and values of 1
 PARALLEL = {"eigenvectors", "users", "grams", "features", "right-hand sides", "items"}  # passes over the blocks
 NETWORK = 1.25e9  # bytes a second between the machines of the clusters predicted for: 10 Gbit/s
 CLUSTERS = (
@@ -264,7 +267,7 @@ def large(arguments: argparse.Namespace) -> dict[str, Any]:
         result["peak, GB"] = peaks(watch, workers)
         result["no worker was restarted"] = client.run(os.getpid) == workers
     table.save(root / "model.rfm")
-    sizes = Sizes(n_users, n_items, n, arguments.factors, 4, row_bytes=12)
+    sizes = Sizes(n_users, n_items, n, arguments.factors, 4, row_bytes=12, in_files=True)
     result["blocks"] = number_of_blocks(sizes, None)
     result["formula for a worker, GB"] = sizes.worker_bytes(result["blocks"], arguments.workers, 1) / 1e9
     result["dense matrix, GB"] = 4 * n_users * n_items / 1e9
@@ -337,6 +340,9 @@ def costs(arguments: argparse.Namespace) -> dict[str, float]:
     Q = (0.01 * rng.standard_normal((n_items, b))).astype(np.float32)
     F, scale = np.ascontiguousarray(Q[:, :f]), np.ones(n_items, dtype=np.float32)
     result: dict[str, float] = {}
+    like_large = spread(200_000, 10_000, 10_000_000)  # as many interactions of a user, and of an item
+    of_item, of_entry = item_iterations(like_large, f)
+    result |= {"iterations of an item's conjugate gradients": of_item, "iterations of an entry": of_entry}
     with threads(1):
         solves, products = [], []
         for data in blocks:
@@ -360,30 +366,27 @@ def costs(arguments: argparse.Namespace) -> dict[str, float]:
                 result["recommending, of a user, item and factor"] = best / (1000 * n_items * f)
         users, entries = (np.array([part.shape[0] for part in blocks]), np.array([part.nnz for part in blocks]))
         for name, seconds, width in (("solve", solves, f), ("product", products, b)):
-            (of_entry, of_user), *_ = np.linalg.lstsq(np.stack([entries, users], axis=1) * width, np.array(seconds))
-            result[f"{name}, of an entry and column"], result[f"{name}, of a user and column"] = of_entry, of_user
+            (entry, user), *_ = np.linalg.lstsq(np.stack([entries, users], axis=1) * width, np.array(seconds))
+            result[f"{name}, of an entry and column"], result[f"{name}, of a user and column"] = entry, user
         rhs = rng.standard_normal((n_items, f)).astype(np.float32)
-        calls: list[int] = []
+        calls, spent = [0], [0.0]
+        diagonal = np.linspace(0.5, 40, f, dtype=np.float32)
 
         def product(chosen: Any, P: Any) -> Any:
-            calls.append(len(chosen))
-            return 6 * P
+            start = time.perf_counter()
+            out = P * diagonal
+            calls[0] += len(chosen)
+            spent[0] += time.perf_counter() - start
+            return out
 
         begun = time.perf_counter()
         conjugate_gradients(product, rhs)
-        result["client, of an item, factor and iteration"] = (time.perf_counter() - begun) / (sum(calls) * f)
-        frame = pd.DataFrame({"user_id": rng.integers(0, 60_000, 2**21), "item_id": rng.integers(0, n_items, 2**21)})
-        buffer = io.BytesIO()
-        frame.to_parquet(buffer, index=False)
-        roles = {"user": "user_id", "item": "item_id"}
-        reading = 2 * timed(lambda: pd.read_parquet(buffer)) + timed(lambda: layout._summary("", frame, roles))
-        ids, block_of = pd.RangeIndex(n_items), np.arange(4096) // 128
-        reading += timed(lambda: layout._pieces("", frame, roles, ids, block_of))
-        piece = frame.rename(columns={"user_id": "user", "item_id": "item"}).astype({"item": np.int32})
-        dtype = np.dtype(np.float32)
-        reading += timed(lambda: layout._block([piece], [], ids, "last", dtype))
-        result["reading, of a row"] = reading / len(frame)
+        own = time.perf_counter() - begun - spent[0]
+        result["client, of an item, factor and iteration"] = own / (calls[0] * f)
     with cluster(2) as client:
+        places = [*workers_of(client)]
+        reading = [client.submit(seconds_of_a_row, place, n_items, workers=[place], pure=False) for place in places * 2]
+        result["reading, of a row"] = float(np.mean(client.gather(reading)[2:]))  # the first two load the kernels
         passes = Passes(client, False)
         passes.bounds = [0, 1, 2]
         blocks = [client.submit(list, [k], workers=[place]) for k, place in enumerate(workers_of(client))]
@@ -399,6 +402,52 @@ def costs(arguments: argparse.Namespace) -> dict[str, float]:
     return result
 
 
+def seconds_of_a_row(place: str, n_items: int) -> float:
+    """Return the seconds that a worker reads a row of a table in, to its block, while the other workers do so too."""
+    rng = np.random.default_rng(abs(hash(place)) % 1000)
+    n_rows, dtype = 2**21, np.dtype(np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "part.parquet"
+        columns = {"user_id": rng.integers(0, 60_000, n_rows), "item_id": rng.integers(0, n_items, n_rows)}
+        pd.DataFrame(columns).to_parquet(path, index=False, row_group_size=2**20)
+        begun = time.perf_counter()
+        schema, sizes = layout._row_groups(str(path), LocalFileSystem())
+        part = partial(layout._read, [(str(path), [*range(len(sizes))])], LocalFileSystem(), schema, {})
+        roles = {"user": "user_id", "item": "item_id"}
+        layout._summary("", part, {**roles})
+        ids = pd.RangeIndex(n_items)
+        pieces = layout._pieces("", part, roles, ids, np.arange(4096) // 128)
+        own = [layout._piece(pieces, block) for block in range(len(pieces))]
+        del pieces
+        layout._keep(layout._block(own, [], ids, "last", dtype), Path(folder) / "block")
+        layout._kept(Path(folder) / "block")
+        return (time.perf_counter() - begun) / n_rows
+
+
+def item_iterations(data: csr_matrix, factors: int) -> tuple[float, float]:
+    """Return how many products an item, and an entry, takes part in on average: one of few entries is solved soon."""
+    settings = Settings.of({**checked(LinRFM(factors)), **settled(GIVEN)})
+    block = UserBlock(csr_matrix(data * np.float32(settings.alpha)))
+    scale, _ = norms(block, settings)
+    F = LinRFM(factors, **{**GIVEN, "iterations": 1}).fit(data, show_progress=False).item_factors
+    block.solve(F)
+    T, _ = feature_map(*block.grams(), weighted_gram(F, scale), block.n_users, settings.power, settings.penalty)
+    R, calls, entries = multiply(block.U, T), [0], [0]
+
+    def product(chosen: Any, P: Any) -> Any:
+        calls[0] += len(chosen)
+        entries[0] += int(np.diff(block.by_item[0])[chosen].sum())
+        out = np.empty_like(P)
+        kernels.gram_products(block.by_item, R, chosen, P, out)
+        return out
+
+    indptr, indices, confidence = block.by_item
+    rhs = np.zeros((block.n_items, factors), dtype=R.dtype)
+    kernels.sparse_product(indptr, indices, np.maximum(confidence, 0), R, rhs)
+    conjugate_gradients(product, rhs)
+    return calls[0] / block.n_items, entries[0] / data.nnz
+
+
 def _second(_: int, value: Any) -> Any:
     return value
 
@@ -408,15 +457,16 @@ def predicted(
 ) -> dict[str, float]:
     """Return what the cost model says of a fit of two rounds; ``network`` in bytes a second, None for one machine."""
     f, b, w, entries = factors, factors + OVERSAMPLING, n_workers, rows
-    sizes = Sizes(n_users, n_items, rows, f, 4, row_bytes=12)
+    sizes = Sizes(n_users, n_items, rows, f, 4, row_bytes=12, in_files=True)
     n_blocks = number_of_blocks(sizes, None)
     solve = entries * f * costs["solve, of an entry and column"] + n_users * f * costs["solve, of a user and column"]
     product = (
         entries * b * costs["product, of an entry and column"] + n_users * b * costs["product, of a user and column"]
     )
-    items = (ITERATIONS + 0.5) * entries * f * costs["items, of an entry and factor"]
+    items = (costs["iterations of an entry"] + 0.5) * entries * f * costs["items, of an entry and factor"]
     grams = n_users * f * f * costs["grams, of a user and factor^2"]
-    client = ITERATIONS * n_items * f * costs["client, of an item, factor and iteration"]
+    each = costs["iterations of an item's conjugate gradients"]
+    client = each * n_items * f * costs["client, of an item, factor and iteration"]
 
     def serial(passes: int, out: float, back: float) -> float:
         """Return the seconds of what is sent, of the sums on the workers and along the tree, and of the scheduler."""
@@ -428,16 +478,17 @@ def predicted(
         return moving + adding + passes * costs["a pass over 2 small groups"] * w / 2
 
     wide, narrow = 4 * n_items * b, 4 * n_items * f
-    sent, summed = PASSES * wide + (2 + ITERATIONS) * narrow, PASSES * wide + (1 + ITERATIONS) * narrow
+    # what is sent goes to the scheduler and to every worker, and a sum comes back by way of the scheduler
+    sent, summed = PASSES * wide + (2 + each) * narrow, PASSES * wide + (1 + each) * narrow
     return {
         "reading": rows * (costs["reading, of a row"] + costs["index, of an entry"]) / w,
         "round 1, parallel": (PASSES * product + solve) / w,
         "round 1, serial": serial(PASSES + 1, PASSES * wide + narrow, PASSES * wide),
         "round 2, parallel": (items + grams + solve) / w,
-        "round 2, serial": serial(ITERATIONS + 4, (1 + ITERATIONS) * narrow, (1 + ITERATIONS) * narrow) + client,
+        "round 2, serial": serial(ITERATIONS + 4, (1 + each) * narrow, (1 + each) * narrow) + client,
         "recommending": n_users * n_items * f * costs["recommending, of a user, item and factor"] / w,
-        "GB over the wire in the rounds": w * (sent + summed) / 1e9,
-        "GB over the wire in round 1": w * (PASSES * 2 * wide + narrow) / 1e9,
+        "GB over the wire in the rounds": (w + 1) * (sent + summed) / 1e9,
+        "GB over the wire in round 1": (w + 1) * (PASSES * 2 * wide + narrow) / 1e9,
         "GB over the wire, reading": rows * sizes.row_bytes * (w - 1) / w / 1e9,
         "GB of a worker": sizes.worker_bytes(n_blocks, w, 1) / 1e9,
         "blocks": n_blocks,

@@ -237,7 +237,7 @@ class Passes:
             for group, arguments in enumerate(self._of_groups(what, work, function, states, common))
         ]
         level = 0
-        while len(parts) > 1:
+        while len(parts) > 2:  # the last two are added up here, which saves a pass its longest wait
             level += 1
             pairs = list(zip(parts[::2], parts[1::2], strict=False))
             sums = [
@@ -245,7 +245,8 @@ class Passes:
                 for k, pair in enumerate(pairs)
             ]
             parts = sums + parts[2 * len(pairs) :]
-        (total,) = parts[0].result().values()
+        nodes: list[Nodes] = list(self.client.gather(parts))
+        (total,) = (_together(nodes[0], nodes[1], n_blocks) if len(nodes) > 1 else nodes[0]).values()
         return _usable(total)
 
     def _of_groups(
@@ -442,7 +443,7 @@ def conjugate_gradients(product: Product, rhs: Floats) -> tuple[Floats, NDArray[
     active = np.flatnonzero(rs > limits.tiny / limits.eps**2)
     enough, rs = (rs * (RESIDUAL * limits.eps) ** 2)[active], rs[active]
     r = rhs[active]
-    p = r.copy()
+    p, own, scaled = r.copy(), np.zeros_like(r), np.empty_like(r)  # own: the x of those that are left
     for _ in range(MOST_ITERATIONS):
         if len(active) == 0:
             break
@@ -450,14 +451,19 @@ def conjugate_gradients(product: Product, rhs: Floats) -> tuple[Floats, NDArray[
         Ap += p
         with np.errstate(all="ignore"):  # what overflows is not solved, and told by that
             step = (rs / _dots(p, Ap))[:, None]
-            x[active] += step * p
-            r -= step * Ap
+            own += np.multiply(p, step, out=scaled)
+            r -= np.multiply(Ap, step, out=Ap)
             rs_old, rs = rs, _dots(r, r)
-            p = r + (rs / rs_old)[:, None] * p
+            p *= (rs / rs_old)[:, None]
+            p += r
         solved[active[rs <= enough]] = True
         unsolved = rs > enough  # one that is not a number is not
         if not unsolved.all():
-            active, enough, rs, r, p = active[unsolved], enough[unsolved], rs[unsolved], r[unsolved], p[unsolved]
+            x[active[~unsolved]] = own[~unsolved]
+            active, enough, rs = active[unsolved], enough[unsolved], rs[unsolved]
+            r, p, own = r[unsolved], p[unsolved], own[unsolved]
+            scaled = scaled[: len(active)]
+    x[active] = own
     return x, np.flatnonzero(~solved)
 
 

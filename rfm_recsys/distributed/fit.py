@@ -130,7 +130,9 @@ def fit(
         passes.expect(READING + 1 + work_of(model.iterations or 2, 0) + (folder is not None) * WRITING)
         if isinstance(interactions, str | os.PathLike) or _is_frame(interactions):
             named = {"user": user, "item": item, "value": value, "timestamp": timestamp}
-            item_ids, laid = _laid_table(passes, interactions, named, model, blocks, duplicates)
+            item_ids, laid = _laid_table(
+                passes, interactions, named, model, blocks, duplicates, blocks_kept is not None
+            )
         else:
             item_ids, laid = _laid_matrices(passes, interactions, model)
         held: Sequence[Any] = laid if blocks_kept is None else layout.keep(passes, laid, blocks_kept)
@@ -202,6 +204,7 @@ def _laid_table(
     model: LinRFM,
     blocks: int | None,
     duplicates: Duplicates,
+    in_files: bool,
 ) -> tuple["pd.Index[Any]", list[Future]]:
     """Return the ids of the items, and the blocks that a table is laid out in."""
     client = passes.client
@@ -217,7 +220,7 @@ def _laid_table(
     if entries == 0:
         raise DataError("the table has no rows; pass at least one interaction")
     row_bytes = summary.user_bytes / entries + 4 + 8 * len(table.roles.keys() & {"value", "timestamp"})
-    sizes = Sizes(summary.n_users, len(item_ids), entries, _rank(model), dtype.itemsize, row_bytes)
+    sizes = Sizes(summary.n_users, len(item_ids), entries, _rank(model), dtype.itemsize, row_bytes, in_files)
     block_of = deal_out(summary.buckets, sizes, number_of_blocks(sizes, blocks))
     n_blocks = int(block_of.max()) + 1
     check_worker_memory(client, sizes, n_blocks)

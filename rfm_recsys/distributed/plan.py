@@ -17,7 +17,7 @@ from rfm_recsys.recommender.rounds import block_width
 BUCKETS = 4096  # of users by their hash; a block is a run of buckets
 LEAST_BLOCKS = 8  # so that a few workers have work each
 BLOCK_BYTES = 2**26  # that a block of users may take with its factors: what a task is given, and what a loss costs
-LAYOUT_COPIES = 2.5  # of a row on its way to its block
+LAYOUT_COPIES = 1.75  # of a row on its way to its block
 SORTING = 100  # bytes for each interaction of a block of a table, to put them in order
 USER_COST, USER_COST_BY_FACTOR = 5.0, 0.06  # of a user, in entries: steps of conjugate gradients, and Gram matrices
 PROCESS_BYTES = 400 * 2**20  # of a worker that holds nothing: the interpreter, Dask, Arrow, and the compiled kernels
@@ -34,6 +34,7 @@ class Sizes:
     factors: int
     itemsize: int
     row_bytes: float = 0.0  # of an interaction of a table, as it travels to its block
+    in_files: bool = False  # whether the blocks are read from files while they are indexed, and are not in memory, too
 
     @property
     def block_width(self) -> int:
@@ -60,7 +61,8 @@ class Sizes:
     def worker_bytes(self, n_blocks: int, n_workers: int, n_threads: int) -> int:
         """Return the bytes that a worker takes, at most, when it has its share of the blocks and its broadcasts."""
         share = -(-n_blocks // n_workers) / n_blocks
-        held = max(self.state_bytes, LAYOUT_COPIES * self.row_bytes * self.entries) * share
+        laid = 0 if self.in_files else self.entries * self.itemsize  # the indices are the same arrays
+        held = max(self.state_bytes + laid, LAYOUT_COPIES * self.row_bytes * self.entries) * share
         sums = (2 + math.ceil(math.log2(n_blocks + 1))) * self.broadcast_bytes
         n_items_index = 16 * self.n_items * -(-n_blocks // n_workers)  # where an item begins in a block
         return PROCESS_BYTES + int(held) + sums + n_items_index + n_threads * self.task_bytes(n_blocks)
