@@ -4,6 +4,7 @@ Random 80/20 of the entries (implicit's train_test_split), NDCG@10 on all held-o
 """
 
 import argparse
+import json
 import statistics
 import time
 import warnings
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from common import DATA, fit_als, write
+from common import DATA, RESULTS, fit_als, write
 from implicit.als import AlternatingLeastSquares
 from implicit.evaluation import train_test_split
 from scipy.sparse import csr_matrix
@@ -30,6 +31,8 @@ TABLES: dict[str, tuple[str, dict[str, Any]]] = {
     "ml-latest-small": ("ml-latest-small/ratings.csv", {}),
 }
 KINDS: dict[str, Callable[[Any], Any]] = {"raw": lambda v: v, "log1p": np.log1p, "ones": np.ones_like}
+UNTUNED = "NDCG@10 of ALS(), ALS(64, .05, 2) and LinRFM()"
+AS_CALLED = "NDCG@10 of ALS and LinRFM with ALS's arguments"
 CALLS = [(64, 0.05, 2.0, 15), (50, 0.01, 40.0, 20), (64, 40.0, 2.0, 15)]  # factors, regularization, alpha, iterations
 
 
@@ -86,11 +89,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--data", nargs="*", choices=list(TABLES), help="only these, beside the others as they were")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")  # of the call, and of BLAS's threads
-    untuned: dict[str, list[float]] = {}
-    calls: dict[str, list[float]] = {}
-    for name in TABLES:
+    before = json.loads((RESULTS / "choice.json").read_text()) if arguments.data else {}
+    untuned: dict[str, list[float]] = before.get(UNTUNED, {})
+    calls: dict[str, list[float]] = before.get(AS_CALLED, {})
+    for name in arguments.data or TABLES:
         data = matrix(name)
         for kind in KINDS:
             parts = list(splits(data, kind, arguments.seeds))
@@ -112,24 +117,30 @@ def main() -> None:
                 print(key, calls[key], flush=True)
     ratios = [ours / max(theirs) for *theirs, ours in untuned.values()]
     equal = [ours / theirs for theirs, ours in calls.values()]
+    result = before | {
+        UNTUNED: untuned,
+        "at least level": sum(ratio >= 1 for ratio in ratios),
+        "median ratio to the better": statistics.median(ratios),
+        AS_CALLED: calls,
+        "calls that are level within 1%": sum(ratio >= 0.99 for ratio in equal),
+        "calls that are ahead by 5%": sum(ratio > 1.05 for ratio in equal),
+    }
+    write("choice", result if arguments.data else result | times(arguments.repeats))
+
+
+def times(repeats: int) -> dict[str, Any]:
+    """Return what a choice takes."""
     gowalla = read_lightgcn(*(DATA / "gowalla" / f"{part}.txt" for part in ("train", "valid", "test")))
     ml_1m = next(splits(matrix("ML-1M"), "ones", 1))[0]
     begun = time.perf_counter()
     tried = len(fitted(LinRFM(trials=1000), ml_1m).search_)
-    result = {
-        "NDCG@10 of ALS(), ALS(64, .05, 2) and LinRFM()": untuned,
-        "at least level": sum(ratio >= 1 for ratio in ratios),
-        "median ratio to the better": statistics.median(ratios),
-        "NDCG@10 of ALS and LinRFM with ALS's arguments": calls,
-        "calls that are level within 1%": sum(ratio >= 0.99 for ratio in equal),
-        "calls that are ahead by 5%": sum(ratio > 1.05 for ratio in equal),
+    return {
         "a thousand settings on ML-1M": {"rows": tried, "seconds": time.perf_counter() - begun},
         "seconds, medians": {
-            "Gowalla": seconds(gowalla[0] + gowalla[1], arguments.repeats),
-            "ML-1M": seconds(ml_1m, arguments.repeats),
+            "Gowalla": seconds(gowalla[0] + gowalla[1], repeats),
+            "ML-1M": seconds(ml_1m, repeats),
         },
     }
-    write("choice", result)
 
 
 if __name__ == "__main__":

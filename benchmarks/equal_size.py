@@ -17,6 +17,7 @@ from choice import matrix
 from common import COLOURS, DATA, RESULTS, median_seconds, save_plot, write
 from implicit.evaluation import train_test_split
 from matplotlib import pyplot as plt
+from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
@@ -85,8 +86,10 @@ def plot(rows: list[dict[str, Any]]) -> None:
                 panel.plot(across, quality, "o-", color=colour, label=label)
                 panel.set(xscale="log", xlabel=what)
                 panel.spines[["top", "right"]].set_visible(False)
+                panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                panel.xaxis.set_major_formatter("{x:g}")
+                panel.minorticks_off()
         axes[0, column].set(title=f"{name}: {metric}", xticks=SIZES, xticklabels=SIZES)
-        axes[0, column].minorticks_off()
     axes[0, 0].legend(frameon=False, loc="lower right")
     figure.tight_layout()
     save_plot("equal_size", figure)
