@@ -261,7 +261,7 @@ def _laid_matrices(passes: Passes, matrices: Any, model: LinRFM) -> tuple[None, 
 
 def _given(matrix: csr_matrix, block: int, dtype: np.dtype[Any]) -> layout.Block:
     try:
-        interactions = check_interactions(matrix, dtype)
+        interactions = check_interactions(matrix, dtype, zeros=True)
         return pd.RangeIndex(interactions.shape[0]), interactions
     except RfmRecsysError as error:
         raise type(error)(f"block {block} of the interactions: {error}") from error

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pyarrow.parquet import ParquetFile
 from scipy.sparse import csr_matrix
 
-from rfm_recsys.core.checks import check_interactions
+from rfm_recsys.core.checks import check_interactions, without_zeros
 from rfm_recsys.datasets.interactions import Duplicates, check_columns, from_frame, usual_columns
 from rfm_recsys.distributed.blocks import Passes, clear_writing
 from rfm_recsys.distributed.plan import BUCKETS
@@ -229,7 +229,7 @@ def taken(block: Block | Callable[[], Block]) -> Block:
 
 def weights_of(values: str, block: Block | Callable[[], Block]) -> csr_matrix:
     """Return the weights of a block's interactions, for a model's ``values``."""
-    return weights(taken(block)[1], values)
+    return weights(without_zeros(taken(block)[1]), values)
 
 
 # What runs on the workers.
@@ -364,4 +364,4 @@ def _block(
     items = pd.Categorical(table.item_ids).codes[table.items]
     shape = len(table.user_ids), len(item_ids)
     matrix = csr_matrix((table.values, (table.users, items)), shape=shape)
-    return table.user_ids, check_interactions(matrix, dtype)
+    return table.user_ids, check_interactions(matrix, dtype, zeros=True)

@@ -283,6 +283,25 @@ def test_users_of_a_folder_are_looked_up_without_a_cluster(
     assert with_users(fitted, users, "nobody").user_ids.tolist() == []
 
 
+def test_a_stored_0_is_an_item_that_the_user_has(client: Client, tmp_path: Path) -> None:
+    """As on one machine: it is not recommended again, and plays no part in the fit."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"user_id": np.repeat(np.arange(60), 12), "item_id": rng.integers(0, 40, 720)})
+    table = table.drop_duplicates().assign(rating=lambda frame: rng.integers(0, 6, len(frame)))
+    table.to_parquet(tmp_path / "table.parquet")
+    own = TableModel.from_table(table, model(), show_progress=False)
+    fitted = fit(tmp_path / "table.parquet", client, model(), users=tmp_path / "users", show_progress=False)
+    recommend_all(fitted, tmp_path / "users", tmp_path / "recommendations", client, N=40, show_progress=False)
+    written = pd.read_parquet(tmp_path / "recommendations").sort_values(["user_id", "rank"], ignore_index=True)
+    assert len(written) == 60 * 40 - len(table)
+    expected = own.recommend(N=40)
+    assert set(zip(written["user_id"], written["item_id"], strict=False)) == set(
+        zip(expected["user_id"], expected["item_id"], strict=False)
+    )
+    looked_up = with_users(fitted, tmp_path / "users", [3]).user_items
+    assert looked_up.nnz == (table["user_id"] == 3).sum()
+
+
 def test_integer_ids_are_looked_up_as_integers(client: Client, matrix: csr_matrix, tmp_path: Path) -> None:
     fitted = fit(
         [matrix[:300], matrix[300:]], client, model(iterations=1), users=tmp_path / "users", show_progress=False
