@@ -79,16 +79,23 @@ def write_users(
 
 
 def read_users(
-    path: Path, n_items: int, factors: int, wanted: "pa.Array | None" = None
+    path: Path, n_items: int, factors: int, wanted: list[Any] | None = None
 ) -> tuple["pd.Index[Any]", Floats, csr_matrix]:
     """Return ids, factors, shape (users, factors), and values of a block's users; DataError for any other file.
 
     Of the ``wanted`` ones alone, where they are given, and without the values where they are not.
     """
     try:
-        some = None if wanted is None else pa.compute.field("user_id").isin(wanted)
-        known = parquet.read_schema(path).names
-        names = ["user_id", "factors", "items", *(["values"] if "values" in known and wanted is not None else [])]
+        schema = parquet.read_schema(path)
+        some = (
+            None if wanted is None else pa.compute.field("user_id").isin(_of_kind(wanted, schema.field("user_id").type))
+        )
+        names = [
+            "user_id",
+            "factors",
+            "items",
+            *(["values"] if "values" in schema.names and wanted is not None else []),
+        ]
         table = parquet.read_table(path, columns=names, filters=some, use_threads=False).combine_chunks()
         if table.num_rows == 0:
             if wanted is not None:
@@ -108,6 +115,16 @@ def read_users(
             f"{path} is no file of users of this model: {error}; pass the folder that this model's fit has written"
         ) from error
     return table.column(0).to_pandas().pipe(pd.Index), U, matrix
+
+
+def _of_kind(ids: list[Any], kind: "pa.DataType") -> "pa.Array":
+    """Return those of the ids that a column of this type can hold."""
+    texts = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    some = [each for each in ids if isinstance(each, str) == texts]
+    if pa.types.is_integer(kind):
+        limit = 2**63
+        some = [int(each) for each in some if float(each).is_integer() and -limit <= each < limit]
+    return pa.array(some, kind)
 
 
 def recommend_block(
@@ -158,13 +175,7 @@ def with_users(table: TableModel, users: str | os.PathLike[str], ids: Any) -> Ta
     n_items, factors = table.model.item_factors.shape
     found = []
     for file in files_of(users):
-        kind = parquet.read_schema(file).field("user_id").type
-        texts = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        of_kind = [each for each in wanted if isinstance(each, str) == texts]
-        if pa.types.is_integer(kind):
-            of_kind = [int(each) for each in of_kind if isinstance(each, int) or float(each).is_integer()]
-        some = pa.array(of_kind, kind)
-        part = read_users(file, n_items, factors, some)
+        part = read_users(file, n_items, factors, wanted)
         if len(part[0]):
             found.append(part)
     if not found:

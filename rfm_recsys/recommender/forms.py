@@ -215,8 +215,10 @@ class Full(Form):
         return _sound(users[ids])
 
     def filled(self, users: csr_matrix) -> csr_matrix:
+        if self.mean_user is None:
+            return users
         empty: NDArray[np.bool_] = np.bincount(row_of_entry(users.indptr), users.data != 0, users.shape[0]) == 0
-        if self.mean_user is None or not empty.any():
+        if not empty.any():
             return users
         some, n_items = int(empty.sum()), users.shape[1]
         needed = some * n_items * (8 + users.dtype.itemsize)

@@ -80,11 +80,7 @@ FULL_MOVES: Moves = (
     {"regularization": 1, "alpha": 1}, {"regularization": -1, "alpha": -1},
     {"item_norm": 1}, {"item_norm": -1}, {"prior_norm": -1}, {"prior_norm": 1}, {"user_norm": 1}, {"user_norm": -1},
 )  # fmt: skip
-FULL_ITEMS, FULL_USERS, FULL_ENTRIES = (
-    1500,
-    1500,
-    2**20,
-)  # the most popular items, and users, to choose the full form on
+FULL_ITEMS, FULL_USERS, FULL_ENTRIES = 1500, 1500, 2**20  # the most popular items, to choose the full form on
 BOUNDS = {
     "regularization": (0.3, 100.0), "alpha": (0.7, 600.0), "power": (0.1, 0.6),
     "item_norm": (-0.5, 1.2), "prior_norm": (-1.0, 1.2), "user_norm": (0.0, 1.0),

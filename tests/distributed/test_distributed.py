@@ -281,6 +281,9 @@ def test_users_of_a_folder_are_looked_up_without_a_cluster(
     alone = with_users(fitted, users, "u0003")
     assert alone.user_ids.tolist() == ["u0003"]
     assert with_users(fitted, users, "nobody").user_ids.tolist() == []
+    (users / "block-00002.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(DataError, match=r"block-00002\.parquet is no file of users of this model"):
+        with_users(fitted, users, "u0003")
 
 
 def test_a_stored_0_is_an_item_that_the_user_has(client: Client, tmp_path: Path) -> None:
