@@ -105,7 +105,8 @@ def deal_out(entries: NDArray[np.int64], sizes: Sizes, n_blocks: int) -> NDArray
 
 def workers_of(client: Client) -> dict[str, Any]:
     """Return what the scheduler knows of each worker, by address; raises ParameterError where there is none."""
-    workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+    # Not Client.scheduler_info: it returns what the client's heartbeat may just have replaced by a list of no workers.
+    workers: dict[str, Any] = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
     if not workers:
         raise ParameterError("the cluster has no workers; start some, e.g. with: dask worker tcp://... --nthreads 1")
     return dict(sorted(workers.items()))

@@ -430,6 +430,23 @@ def test_a_local_cluster_keeps_a_worker_that_comes_back() -> None:
     assert dask.config.get("distributed.deploy.lost-worker-timeout") == "10h"
 
 
+def test_workers_are_counted_while_the_client_asks_for_news(client: Client) -> None:
+    """Its heartbeat asks the scheduler without the workers, and `Client.scheduler_info` may return that answer."""
+    done = threading.Event()
+
+    def heartbeat() -> None:
+        while not done.is_set():
+            client.sync(client._update_scheduler_info)
+
+    beating = threading.Thread(target=heartbeat)
+    beating.start()
+    try:
+        assert [len(plan.workers_of(client)) for _ in range(100)] == 100 * [len(plan.workers_of(client))]
+    finally:
+        done.set()
+        beating.join()
+
+
 def test_few_users_make_no_empty_blocks() -> None:
     entries = np.zeros(plan.BUCKETS, dtype=np.int64)
     entries[[7, 8, 4095]] = 10
