@@ -278,11 +278,7 @@ class TableModel:
         rows, columns = np.broadcast_arrays(rows, columns)
         if isinstance(self.model, LinRFMRatings):
             return np.asarray(self.model.predict(rows, columns))
-        form = self.model._form()
-        U, V = form.filled(form.users_at(rows)), self.model.item_factors[columns]
-        if hasattr(U, "multiply"):
-            return np.asarray(U.multiply(V).sum(axis=1)).ravel()
-        return np.asarray(np.einsum("ij,ij->i", U, V))
+        return np.asarray(self.model.score(rows, columns[:, None])[:, 0])
 
     def predict(self, pairs: Any) -> NDArray[Any]:
         """Return the scores of the pairs of a table, shape (n,), as a step of a scikit-learn pipeline does.

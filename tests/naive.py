@@ -55,6 +55,16 @@ def gram_products(confidence: csr_matrix, F: Floats, chosen: Sequence[int], P: F
     return out
 
 
+def posterior(confidence: csr_matrix, S: Floats) -> list[Floats]:
+    """Return the posterior covariance of each row's scores of all items, in units of the noise, all written out.
+
+    Every item is observed with its weight, and the prior precision is what makes S of it where all weights are 1.
+    """
+    prior = np.linalg.inv(S.astype(np.float64)) - np.eye(len(S))
+    rows = confidence.toarray().astype(np.float64)
+    return [np.linalg.inv(prior + np.diag(weight_and_target(row)[0])) for row in rows]
+
+
 def solve_rows_full(weight: csr_matrix, rhs: Floats, S: Floats) -> tuple[Floats, Floats]:
     """Return ``a = (I + diag(weight) S_OO)^-1 rhs`` and ``S_OO a`` for each row, one after the other, shape (nnz,)."""
     S = S.astype(np.float64)

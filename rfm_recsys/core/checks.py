@@ -317,7 +317,7 @@ def check_csr(user_items: Any) -> Any:
     if not (scipy.sparse.issparse(user_items) and user_items.format == "csr"):
         raise ParameterError(
             f"user_items is {type(user_items).__name__}; pass a CSR matrix with one row for each user, or "
-            "switch filter_already_liked_items and recalculate_user off"
+            "switch off what needs it: filter_already_liked_items, recalculate_user, return_std, explore"
         )
     return user_items
 

@@ -45,6 +45,9 @@ TOPK_CANDIDATES = 2**19  # columns that a task holds for all its users: 4 MB
 SPARE = 8  # of so many of the best, the candidates are one more column, and one for all
 MARGIN = 2.0  # of sums of k terms, in units of sqrt(k) eps |u| |v|; of 8e7 in single precision none was off by .42
 NOT_FINITE, UNSOLVED = -1, -2  # status of a row whose solution overflowed, and of one that iterations did not solve
+DRAWN = 1e-3  # residual of the solves for a draw from a posterior, which needs no more digits
+ASKED = 256  # items whose variances are computed at a time
+GOLDEN, FIRST_MIX, SECOND_MIX = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # of SplitMix64
 FAST = {"contract", "reassoc"}  # how sums may differ from IEEE's; a NaN stays one
 
 # BLAS and LAPACK, which read what is in C order as its transpose. Symmetric matrices are held in the upper triangle,
@@ -52,7 +55,7 @@ FAST = {"contract", "reassoc"}  # how sums may differ from IEEE's; a NaN stays o
 
 if COMPILED:
     bind_routines("cython_blas", ("gemm", "syrk"))
-    bind_routines("cython_lapack", ("potrf", "potrs", "potri", "gesv"))
+    bind_routines("cython_lapack", ("potrf", "potrs", "potri", "trtrs", "gesv"))
 
     @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]  # Numba has no types
     def _call(typing_context: Any, routine: Any, arguments: Any) -> Any:
@@ -148,6 +151,31 @@ if COMPILED:
         return status
 
     @jit()
+    def _mixed(key: Any, k: Any) -> Any:
+        """Return number k of the random 64 bits of a key."""
+        z = np.uint64(key) + np.uint64(k + 1) * np.uint64(GOLDEN)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(FIRST_MIX)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(SECOND_MIX)
+        return z ^ (z >> np.uint64(31))
+
+    @jit()
+    def _factor_positive(matrix: Floats) -> Any:
+        """Factorise the upper triangle of a positive definite ``matrix`` in place; return LAPACK's status."""
+        return _call("potrf L", (len(matrix), matrix, len(matrix)))
+
+    @jit()
+    def _divide(factor: Floats, rows: Floats) -> Any:
+        """Divide rows by the root of a matrix from :func:`_factor_positive`: their squares are ``r M^-1 r^T`` then."""
+        n = len(factor)
+        return _call("trtrs LNN", (n, len(rows), factor, n, rows, n))
+
+    @jit()
+    def _divide_transposed(factor: Floats, rows: Floats) -> Any:
+        """Divide rows by the transpose of that root: of covariance I, they have the covariance ``M^-1`` then."""
+        n = len(factor)
+        return _call("trtrs LTN", (n, len(rows), factor, n, rows, n))
+
+    @jit()
     def _solve_general(matrix: Floats, rhs: Floats) -> Any:
         """Solve in place with the transpose of ``matrix``; return LAPACK's status."""
         n, pivots = len(matrix), np.empty(len(matrix), dtype=np.int32)
@@ -189,6 +217,29 @@ else:
     def _solve_positive(matrix: Floats, rhs: Floats) -> int:
         (posv,) = _lapack.get_lapack_funcs(("posv",), (matrix,))
         _, rhs[:], info = posv(matrix, rhs)
+        return int(info)
+
+    def _mixed(key: Any, k: Any) -> Any:
+        z = (int(key) + (int(k) + 1) * GOLDEN) % 2**64
+        z = (z ^ (z >> 30)) * FIRST_MIX % 2**64
+        z = (z ^ (z >> 27)) * SECOND_MIX % 2**64
+        return np.uint64(z ^ (z >> 31))
+
+    def _factor_positive(matrix: Floats) -> int:
+        (potrf,) = _lapack.get_lapack_funcs(("potrf",), (matrix,))
+        matrix[:], info = potrf(matrix)
+        return int(info)
+
+    def _divide(factor: Floats, rows: Floats) -> int:
+        (trtrs,) = _lapack.get_lapack_funcs(("trtrs",), (factor,))
+        solution, info = trtrs(factor, rows.T, trans=1)
+        rows[:] = solution.T
+        return int(info)
+
+    def _divide_transposed(factor: Floats, rows: Floats) -> int:
+        (trtrs,) = _lapack.get_lapack_funcs(("trtrs",), (factor,))
+        solution, info = trtrs(factor, rows.T)
+        rows[:] = solution.T
         return int(info)
 
     def _solve_general(matrix: Floats, rhs: Floats) -> int:
@@ -523,15 +574,18 @@ def _factorise_rows(
             status[user] = NOT_FINITE
 
 
-def leave_one_out(indptr: Ints, indices: Ints, confidence: Floats, F: Floats, full: bool, out: Floats) -> Ints:
+def leave_one_out(
+    indptr: Ints, indices: Ints, confidence: Floats, F: Floats, full: bool, out: Floats, variance: Floats
+) -> Ints:
     """Write what every entry would be predicted without itself, for the same F; ``out`` of shape (nnz,), float64.
 
     By the formula of Sherman and Morrison: an entry's weight ``w = c - 1`` is taken out of the user's system A, of
-    which ``h = F_j . A^-1 F_j`` is known, so that the prediction x becomes ``(x - c p h) / (1 - w h)``. In double
-    precision. ``full``: F is S itself, shape (items, items). Returns LAPACK's status, shape (users,).
+    which ``h = F_j . A^-1 F_j`` is known, so that the prediction x becomes ``(x - c p h) / (1 - w h)``, and its
+    variance ``h / (1 - w h)`` in units of the noise. In double precision. ``full``: F is S itself, shape (items,
+    items). Returns LAPACK's status, shape (users,).
     """
     status = np.zeros(len(indptr) - 1, dtype=np.int64)
-    run_rows(_leave_one_out, indptr, indices, confidence, F, full, out, status)
+    run_rows(_leave_one_out, indptr, indices, confidence, F, full, out, variance, status)
     return status
 
 
@@ -545,6 +599,7 @@ def _leave_one_out(
     F: Floats,
     full: bool,
     out: Floats,
+    variance: Floats,
     status: Ints,
 ) -> None:
     for user in range(first, last):
@@ -593,7 +648,208 @@ def _leave_one_out(
         for j in range(n):
             size = np.float64(abs(c[j]))
             result[j] = (x[j] - max(np.float64(c[j]), 0.0) * h[j]) / (1 - (size - 1) * h[j])
+            variance[start + j] = max(h[j] / (1 - (size - 1) * h[j]), 0.0)
         if not np.isfinite(_dot(result, result)):
+            status[user] = NOT_FINITE
+
+
+def variances(
+    indptr: Ints, indices: Ints, confidence: Floats, F: Floats, full: bool, asked: NDArray[np.int32], out: Floats
+) -> Ints:
+    """Write the posterior variances of scores into ``out``, shape (users, k) like the items ``asked`` of each user.
+
+    In units of the noise: ``F_i . A^-1 F_i`` with A as in :func:`solve_rows`, or, where the items are fewer than the
+    factors, ``F_i . F_i - |L^-1 C^(1/2) F_O F_i|^2`` with ``I + C^(1/2) F_O F_O^T C^(1/2) = L L^T``, C = diag(c - 1).
+    In double precision. 0 for an item of -1. ``full``: F is S itself. Returns LAPACK's status, shape (users,).
+    """
+    status = np.zeros(len(indptr) - 1, dtype=np.int64)
+    run_rows(_variances, indptr, indices, confidence, F, full, asked, out, status)
+    return status
+
+
+@kernel()
+def _variances(
+    first: int,
+    last: int,
+    indptr: Ints,
+    indices: Ints,
+    confidence: Floats,
+    F: Floats,
+    full: bool,
+    asked: NDArray[np.int32],
+    out: Floats,
+    status: Ints,
+) -> None:
+    width = F.shape[1]
+    rows = np.empty((1 if full else ASKED, width))
+    for user in range(first, last):
+        start, stop = indptr[user], indptr[user + 1]
+        items, c = indices[start:stop], confidence[start:stop]
+        n, m, regular = len(items), 0, True
+        for j in range(n):
+            regular = regular and abs(c[j]) >= 1
+        dual = full or (regular and n < width)
+        size = n if dual else width
+        A, G = np.zeros((size, size)), np.empty((0 if full else n, width))
+        weight = np.empty(n)
+        for j in range(n):
+            weight[j] = np.float64(abs(c[j])) - 1
+        if not full:
+            m = _gather_scaled(1.0, items, c, F, G)
+        if dual and not full:
+            A, size = np.zeros((m, m)), m
+            _multiply_transposed(G[:m], G[:m], A)
+        elif dual:
+            for j in range(n):
+                for k in range(n):
+                    scale = np.sqrt(weight[j] * weight[k]) if regular else weight[j]
+                    A[j, k] = scale * F[items[j], items[k]]
+        else:
+            _add_gram(1.0, G[:m], A)
+            m = _gather_scaled(-1.0, items, c, F, G)
+            if m > 0:
+                _add_gram(-1.0, G[:m], A)
+        for j in range(size):
+            A[j, j] += 1
+        if (size > 0 and regular) or not dual:
+            status[user] = _factor_positive(A)
+        P = np.empty((ASKED, size))
+        for begin in range(0, asked.shape[1], ASKED):
+            some, result = asked[user, begin : begin + ASKED], out[user, begin : begin + ASKED]
+            p = len(some)
+            if not full:
+                _gather(np.maximum(some, 0), F, rows)
+                for q in range(p):
+                    result[q] = _dot(rows[q], rows[q])
+            else:
+                for q in range(p):
+                    result[q] = F[some[q], some[q]]
+            if not dual:
+                _divide(A, rows[:p])
+                for q in range(p):
+                    result[q] = _dot(rows[q], rows[q])
+            elif size > 0:
+                if not full:
+                    _multiply_transposed(rows[:p], G[:size], P)
+                else:
+                    for q in range(p):
+                        for j in range(size):
+                            P[q, j] = F[some[q], items[j]] * (np.sqrt(weight[j]) if regular else 1.0)
+                if regular:
+                    _divide(A, P[:p])
+                    for q in range(p):
+                        result[q] -= _dot(P[q], P[q])
+                else:
+                    Y = P[:p].copy()
+                    status[user] = _solve_general_rows(A.copy(), Y)
+                    for q in range(p):
+                        for j in range(size):
+                            result[q] -= Y[q, j] * weight[j] * P[q, j]
+            for q in range(p):
+                if not np.isfinite(result[q]):
+                    status[user] = NOT_FINITE
+                result[q] = max(result[q], 0.0) if some[q] >= 0 else 0.0
+
+
+@jit()
+def _draw_normal(key: Any, out: Floats) -> None:
+    """Write normally distributed numbers, by Box and Muller from the bits of SplitMix64, which depend on the key."""
+    for k in range(0, len(out), 2):
+        radius = np.sqrt(-2 * np.log((np.float64(_mixed(key, k) >> np.uint64(11)) + 1) * 2.0**-53))
+        angle = 2 * np.pi * 2.0**-53 * np.float64(_mixed(key, k + 1) >> np.uint64(11))
+        out[k] = radius * np.cos(angle)
+        if k + 1 < len(out):
+            out[k + 1] = radius * np.sin(angle)
+
+
+def draw_users(
+    seed: np.uint64, ids: NDArray[np.intp], indptr: Ints, indices: Ints, confidence: Floats, F: Floats, out: Floats
+) -> Ints:
+    """Write a draw from N(0, A^-1) for every user into ``out``, shape (users, factors), with A as in `solve_rows`.
+
+    ``A^-1 (z + F_O^T C^(1/2) e)`` with C = diag(c - 1) and z, e from N(0, I), which depend on the seed and the user's
+    id alone: one solve, to a residual of ``DRAWN``. By a factorisation in double precision where a confidence is below
+    1, and where conjugate gradients do not get there. Returns LAPACK's status, shape (users,).
+    """
+    status = np.zeros(len(out), dtype=np.int64)
+    n_gathered = gathered_rows(F.shape[1])
+    limits = (F.dtype.type(DRAWN), F.dtype.type(CONDITION / np.sqrt(np.finfo(F.dtype).eps)))
+    run_rows(_draw_users, indptr, indices, confidence, seed, ids, F, n_gathered, limits, out, status)
+    unsolved = np.flatnonzero(status == UNSOLVED)
+    if len(unsolved):
+        run(_draw_some, len(unsolved), unsolved, indptr, indices, confidence, seed, ids, F, out, status)
+    return status
+
+
+@kernel()
+def _draw_users(
+    first: int,
+    last: int,
+    indptr: Ints,
+    indices: Ints,
+    confidence: Floats,
+    seed: np.uint64,
+    ids: NDArray[np.intp],
+    F: Floats,
+    n_gathered: int,
+    limits: tuple[Any, Any],
+    out: Floats,
+    status: Ints,
+) -> None:
+    n_factors = F.shape[1]
+    tolerance, condition = limits
+    rows = np.empty((n_gathered, n_factors), dtype=F.dtype)
+    work = np.empty((4, n_factors), dtype=F.dtype)
+    for user in range(first, last):
+        items, c = indices[indptr[user] : indptr[user + 1]], confidence[indptr[user] : indptr[user + 1]]
+        normal = np.empty(n_factors + len(items), dtype=F.dtype)
+        _draw_normal(_mixed(seed, ids[user]), normal)
+        u, e = out[user], normal[n_factors:]
+        u[:] = normal[:n_factors]
+        if len(items) == 0:
+            continue
+        status[user] = UNSOLVED
+        least, most = c.dtype.type(abs(c[0])), c.dtype.type(0)
+        for j in range(len(c)):
+            least, most = min(least, abs(c[j])), max(most, abs(c[j]))
+        if least >= 1 and most <= condition:
+            for j in range(len(c)):
+                e[j] *= np.sqrt(abs(c[j]) - 1)
+            _add_rows(items, e, F, u)
+            _gather(items[:n_gathered], F, rows)
+            if _iterate(items, c, F, rows, work, tolerance, u):
+                status[user] = 0 if np.isfinite(_dot(u, u)) else NOT_FINITE
+
+
+@kernel()
+def _draw_some(
+    first: int,
+    last: int,
+    users: Ints,
+    indptr: Ints,
+    indices: Ints,
+    confidence: Floats,
+    seed: np.uint64,
+    ids: NDArray[np.intp],
+    F: Floats,
+    out: Floats,
+    status: Ints,
+) -> None:
+    n_factors = F.shape[1]
+    for place in range(first, last):
+        user = users[place]
+        items, c = indices[indptr[user] : indptr[user + 1]], confidence[indptr[user] : indptr[user + 1]]
+        A, rows, z = np.eye(n_factors), np.empty((len(items), n_factors)), np.empty((1, n_factors))
+        for sign in (1.0, -1.0):
+            n = _gather_scaled(sign, items, c, F, rows)
+            if n > 0:
+                _add_gram(sign, rows[:n], A)
+        status[user] = _factor_positive(A)
+        _draw_normal(_mixed(seed, ids[user]), z[0])
+        _divide_transposed(A, z)
+        for k in range(n_factors):
+            out[user, k] = z[0, k]
+        if not np.isfinite(_dot(z[0], z[0])):
             status[user] = NOT_FINITE
 
 
@@ -1203,13 +1459,33 @@ def _sort(size: int, ids: Ints, scores: Floats) -> None:
 
 
 @jit()
-def _best(u: Floats, V: Floats, listed: Ints, filtered: Ints, values: Floats, ids: Ints, scores: Floats) -> None:
+def _score(row: Any, column: Any, spread: tuple[Floats, Floats], U: Floats, V: Floats) -> Any:
+    """Return ``U V^T`` at a place, and the root of the product of the two of ``spread`` there if they have columns."""
+    D, squares = spread
+    score = _dot(U[row], V[column])
+    if D.shape[1] > 0:
+        score += np.sqrt(_dot(D[row], squares[column]))
+    return score
+
+
+@jit()
+def _best(
+    row: Any,
+    U: Floats,
+    V: Floats,
+    spread: tuple[Floats, Floats],
+    listed: Ints,
+    filtered: Ints,
+    values: Floats,
+    ids: Ints,
+    scores: Floats,
+) -> None:
     """Do as :func:`top_k` for one row, by the inner products with all columns; ``values`` is room for some of them."""
     size = min(len(ids), len(V))
     for first in range(0, len(V), len(values)):
         stretch = values[: min(len(values), len(V) - first)]
         for k in range(len(stretch)):
-            stretch[k] = _dot(u, V[first + k])
+            stretch[k] = _score(row, first + k, spread, U, V)
         _exclude(listed, first, stretch)
         _exclude(filtered, first, stretch)
         _offer(stretch, first, size, ids, scores)
@@ -1217,7 +1493,17 @@ def _best(u: Floats, V: Floats, listed: Ints, filtered: Ints, values: Floats, id
 
 
 @jit()
-def _best_of(u: Floats, V: Floats, margin: Any, heap_ids: Ints, heap_scores: Floats, ids: Ints, scores: Floats) -> bool:
+def _best_of(
+    row: Any,
+    U: Floats,
+    V: Floats,
+    spread: tuple[Floats, Floats],
+    margin: Any,
+    heap_ids: Ints,
+    heap_scores: Floats,
+    ids: Ints,
+    scores: Floats,
+) -> bool:
     """Do as :func:`_best` from a heap of a few columns more, where rounding may have put two scores ``margin`` apart.
 
     Returns whether the heap is certain to hold the best.
@@ -1226,14 +1512,14 @@ def _best_of(u: Floats, V: Floats, margin: Any, heap_ids: Ints, heap_scores: Flo
     bar = heap_scores[0] + margin
     for k in range(n_candidates):
         better += heap_scores[k] > bar
-    zero = True
-    for k in range(len(u)):
-        zero = zero and u[k] == 0
+    zero = spread[0].shape[1] == 0
+    for k in range(U.shape[1]):
+        zero = zero and U[row, k] == 0
     if better < size and not zero:
         return False
     for k in range(n_candidates):
         if heap_scores[k] > np.finfo(heap_scores.dtype).min:
-            heap_scores[k] = _dot(u, V[heap_ids[k]])
+            heap_scores[k] = _score(row, heap_ids[k], spread, U, V)
     for root in range(n_candidates // 2 - 1, -1, -1):
         _sift_down(heap_scores, heap_ids, root, n_candidates)
     _sort(n_candidates, heap_ids, heap_scores)
@@ -1243,9 +1529,18 @@ def _best_of(u: Floats, V: Floats, margin: Any, heap_ids: Ints, heap_scores: Flo
 
 
 def top_k(
-    U: Floats, V: Floats, indptr: Ints, indices: Ints, filtered: Ints, ids: NDArray[np.int32], scores: Floats
+    U: Floats,
+    V: Floats,
+    indptr: Ints,
+    indices: Ints,
+    filtered: Ints,
+    ids: NDArray[np.int32],
+    scores: Floats,
+    spread: tuple[Floats, Floats] | None = None,
 ) -> None:
     """Write the best columns of ``U @ V.T`` for each row, best first, into ``ids`` and ``scores``, shape (rows, k).
+
+    With ``spread``, two arrays D and V2 of no negative numbers, the best of ``U @ V.T + sqrt(D @ V2.T)``.
 
     The columns in ``filtered``, and those listed for a row in ``indptr, indices``, both ascending, score the lowest
     finite number. Ties go to the lower id. Slots past the last column hold id -1 and that same lowest score. V has the
@@ -1258,8 +1553,10 @@ def top_k(
     n, n_columns, filtered = len(ids), len(V), filtered.astype(np.int32)
     size = min(ids.shape[1], n_columns)
     n_candidates = size + size // SPARE + 1
+    if spread is None:
+        spread = np.empty((n, 0), dtype=V.dtype), np.empty((n_columns, 0), dtype=V.dtype)
     if size == 0 or n_candidates >= n_columns or n <= TOPK_FEW:
-        run(_top_k_of_few, n, U, V, indptr, indices, filtered, ids, scores)
+        run(_top_k_of_few, n, U, V, spread, indptr, indices, filtered, ids, scores)
         return
     n_threads = threads_in_use()
     turns = max(1, -(-n // (n_threads * TOPK_USERS)))
@@ -1268,7 +1565,7 @@ def top_k(
     run(_squares, -(-n_columns // TOPK_COLUMNS), V, squares)
     margin = V.dtype.type(MARGIN * np.sqrt(V.shape[1]) * np.finfo(V.dtype).eps) * np.sqrt(squares.max())
     counts = (at_once, n_candidates, margin)
-    run(_top_k, -(-n // at_once), U, V, indptr, indices, filtered, counts, ids, scores)
+    run(_top_k, -(-n // at_once), U, V, spread, indptr, indices, filtered, counts, ids, scores)
 
 
 @kernel()
@@ -1283,6 +1580,7 @@ def _top_k_of_few(
     last: int,
     U: Floats,
     V: Floats,
+    spread: tuple[Floats, Floats],
     indptr: Ints,
     indices: Ints,
     filtered: Ints,
@@ -1291,7 +1589,8 @@ def _top_k_of_few(
 ) -> None:
     values = np.empty(TOPK_COLUMNS, dtype=V.dtype)
     for row in range(first, last):
-        _best(U[row], V, indices[indptr[row] : indptr[row + 1]], filtered, values, ids[row], scores[row])
+        listed = indices[indptr[row] : indptr[row + 1]]
+        _best(row, U, V, spread, listed, filtered, values, ids[row], scores[row])
 
 
 @kernel()
@@ -1300,6 +1599,7 @@ def _top_k(
     last: int,
     U: Floats,
     V: Floats,
+    spread: tuple[Floats, Floats],
     indptr: Ints,
     indices: Ints,
     filtered: Ints,
@@ -1309,7 +1609,9 @@ def _top_k(
 ) -> None:
     """Do ranges of ``at_once`` users; ``counts`` are that, how many candidates there are of each, and the margin."""
     at_once, n_candidates, margin = counts
+    D, squares = spread
     block = np.empty((at_once, TOPK_COLUMNS), dtype=V.dtype)
+    variance = np.empty((at_once if D.shape[1] > 0 else 0, TOPK_COLUMNS), dtype=V.dtype)
     heap_ids = np.empty((at_once, n_candidates), dtype=np.int32)
     heap_scores = np.empty((at_once, n_candidates), dtype=V.dtype)
     for task in range(first, last):
@@ -1317,16 +1619,23 @@ def _top_k(
         for column in range(0, len(V), TOPK_COLUMNS):
             columns = V[column : column + TOPK_COLUMNS]
             _multiply_transposed(U[begin:end], columns, block)
+            if D.shape[1] > 0:
+                _multiply_transposed(D[begin:end], squares[column : column + TOPK_COLUMNS], variance)
             for row in range(begin, end):
                 values, k = block[row - begin, : len(columns)], row - begin
+                if D.shape[1] > 0:
+                    for place in range(len(values)):
+                        values[place] += np.sqrt(variance[k, place])
                 _exclude(indices[indptr[row] : indptr[row + 1]], column, values)
                 _exclude(filtered, column, values)
                 _offer(values, column, n_candidates, heap_ids[k], heap_scores[k])
         for row in range(begin, end):
-            u, k = U[row], row - begin
-            if not _best_of(u, V, margin * np.sqrt(_dot(u, u)), heap_ids[k], heap_scores[k], ids[row], scores[row]):
+            k, own_margin = row - begin, margin * np.sqrt(_dot(U[row], U[row]))
+            if D.shape[1] > 0:
+                own_margin += margin * np.sqrt(D[row].max())
+            if not _best_of(row, U, V, spread, own_margin, heap_ids[k], heap_scores[k], ids[row], scores[row]):
                 listed = indices[indptr[row] : indptr[row + 1]]
-                _best(u, V, listed, filtered, block[0], ids[row], scores[row])
+                _best(row, U, V, spread, listed, filtered, block[0], ids[row], scores[row])
 
 
 def top_k_sparse(

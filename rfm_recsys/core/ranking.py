@@ -1,5 +1,6 @@
 """From factors to lists: candidates in, the best of them out."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -41,11 +42,18 @@ def unit_rows(factors: Floats) -> Floats:
     return factors / row_norms(factors)[:, None]
 
 
-def top_dense(U: Floats, V: Floats, listed: csr_matrix | None, filtered: NDArray[np.intp], N: int) -> TopList:
+def top_dense(
+    U: Floats,
+    V: Floats,
+    listed: csr_matrix | None,
+    filtered: NDArray[np.intp],
+    N: int,
+    spread: tuple[Floats, Floats] | None = None,
+) -> TopList:
     """Return the best N columns of ``U V^T`` for each row, and their scores; see :func:`kernels.top_k`."""
     V = np.require(V, None, ["C", "W"])
     ids, scores, indptr, indices = _room(len(U), N, listed, V.dtype)
-    kernels.top_k(np.require(U, V.dtype, ["C", "W"]), V, indptr, indices, filtered, ids, scores)
+    kernels.top_k(np.require(U, V.dtype, ["C", "W"]), V, indptr, indices, filtered, ids, scores, spread)
     return ids, scores
 
 
@@ -102,6 +110,26 @@ def answer(lists: TopList, candidates: NDArray[np.intp] | None, single: bool) ->
         )
     ids = places if candidates is None else np.append(candidates, -1).astype(np.int32)[places]
     return (ids[0], scores[0]) if single else (ids, scores)
+
+
+def asked_of(
+    items: ArrayLike, n_users: int, n_items: int, single: bool
+) -> tuple[NDArray[np.int32], Callable[[NDArray[Any]], Any]]:
+    """Return the items asked for of each user, shape (n, m), and what gives the answer the shape that was asked in.
+
+    Raises IdError for an unknown item, and ParameterError for another shape.
+    """
+    given = np.asarray(items)
+    if given.ndim > 2 or (given.ndim == 2 and len(given) != n_users):
+        raise ParameterError(f"items have the shape {given.shape}; pass (items,), or ({n_users}, items) for the users")
+    ids, _ = check_ids(given.ravel() if given.ndim else items, n_items, "item")
+    rows = ids.reshape(given.shape) if given.ndim == 2 else np.broadcast_to(ids, (n_users, len(ids)))
+    axes = tuple(axis for axis, one in enumerate((single, given.ndim == 0)) if one)
+
+    def squeezed(values: NDArray[Any]) -> Any:
+        return values.squeeze(axis=axes)[()]
+
+    return np.ascontiguousarray(rows, dtype=np.int32), squeezed
 
 
 def places_among(

@@ -29,7 +29,7 @@ from distributed.client import ClosedClientError
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, vstack
 from tqdm.auto import tqdm
 
 from rfm_recsys.core import kernels
@@ -403,6 +403,11 @@ class DistributedBlocks:
         total = self.passes.summed("mean user", 0, _sums, self.blocks, self.U)
         return total[:-1], int(total[-1])
 
+    def some_rows(self, n: int) -> csr_matrix:
+        """Return the signed confidences of about n users who have some, as many of each block."""
+        of_each = -(-n // len(self.facts))
+        return csr_matrix(vstack(self._gathered(self.passes.over("noise", 0, _rows, self.blocks, common=(of_each,)))))
+
     def losses(self) -> NDArray[np.float64]:
         """Return the objective after :meth:`solve` and its weight, summed over the blocks."""
         return np.asarray(self.passes.summed("loss", 0, _losses, self.blocks, self.U, common=(self.F,)))
@@ -575,6 +580,10 @@ def _item_grams(block: UserBlock, R: Floats, chosen: NDArray[np.intp]) -> Floats
 
 def _sums(block: UserBlock, U: Floats) -> NDArray[np.float64]:
     return np.append(*_with(block, U=U).sums())
+
+
+def _rows(block: UserBlock, n: int) -> csr_matrix:
+    return block.some_rows(n)
 
 
 def _losses(block: UserBlock, U: Floats, F: Floats) -> NDArray[np.float64]:

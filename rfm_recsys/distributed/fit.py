@@ -16,6 +16,7 @@ from scipy.sparse import csr_matrix, issparse, vstack
 from rfm_recsys.core.checks import check_callback, check_flag, check_integer, check_interactions, shown
 from rfm_recsys.core.files import check_folder, check_target, filling, scratch
 from rfm_recsys.core.parameters import checked, to_json
+from rfm_recsys.core.runtime import threads
 from rfm_recsys.datasets.interactions import Duplicates, codes
 from rfm_recsys.distributed import layout
 from rfm_recsys.distributed.blocks import DistributedBlocks, Passes, clear_errors, work_of
@@ -30,8 +31,9 @@ from rfm_recsys.errors import (
 )
 from rfm_recsys.recommender.blocks import CHOSEN, WAYS, Settings
 from rfm_recsys.recommender.checkpoint import Checkpoint, fingerprint
-from rfm_recsys.recommender.forms import mean_user_of
+from rfm_recsys.recommender.forms import form_of, mean_user_of
 from rfm_recsys.recommender.model import LinRFM, choose_parameters, take
+from rfm_recsys.recommender.noise import SAMPLED, noise_of
 from rfm_recsys.recommender.rounds import Callback, run_rounds
 from rfm_recsys.recommender.tuning import ENTRIES, settled
 from rfm_recsys.tables import TableModel, plain_ids
@@ -154,6 +156,8 @@ def fit(
             last_round = Checkpoint(checkpoint, fingerprint(to_json(model), shape, digests))
         run_rounds(fitted, settings, last_round, False, callback)
         mean_user = mean_user_of(*fitted.sums(), fitted.dtype)
+        with threads(0):
+            noise = noise_of(form_of(*fitted.factors(), mean_user), fitted.some_rows(SAMPLED))
         if folder is not None:
             passes.stage = ""
             passes.expect(WRITING)
@@ -163,7 +167,7 @@ def fit(
                 written = passes.over("write users", WRITING, write_users, *given, fitted.U, common=(mean_user,))
                 client.gather(written)
     U, F = fitted.factors()
-    take(model, U, F, chosen, search, np.empty(0), mean_user)
+    take(model, U, F, chosen, search, user_levels_=np.empty(0), mean_user_=mean_user, noise_=noise)
     no_users = csr_matrix((0, fitted.n_items), dtype=parameters["dtype"])
     return TableModel(model, no_users, pd.RangeIndex(0), item_ids)
 

@@ -75,6 +75,9 @@ class Users(Protocol):
     def sums(self) -> tuple[Floats, int]:
         """Return the sum of all users' factors, and the number of those which are not zero."""
 
+    def some_rows(self, n: int) -> csr_matrix:
+        """Return the signed confidences of about n users who have some, or of all if they are fewer."""
+
     def state_shapes(self, factors: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the arrays of :meth:`state`."""
 
@@ -133,6 +136,12 @@ class _Block:
         """Set the weights of the users in the AGOP; ``mean_count`` is that of all users."""
         counts = np.maximum(self.user_counts, 1) / mean_count
         self.root_weight = (counts ** (-settings.user_norm / 2)).astype(self.dtype)
+
+    def some_rows(self, n: int) -> csr_matrix:
+        """Return the signed confidences of n users who have some, evenly spaced, or of all if they are fewer."""
+        rows = csr_matrix((self.confidence, self.indices, self.indptr), shape=(self.n_users, self.n_items))
+        active = np.flatnonzero(np.diff(self.indptr))
+        return rows[active[np.linspace(0, len(active) - 1, min(n, len(active))).astype(np.intp)]]
 
     def _losses(self, fitted: Floats, priors: Floats) -> NDArray[np.float64]:
         """Return the objective and its weight: that of all observed entries and 1 for each of the others."""
@@ -293,11 +302,28 @@ def solve_users_full(indptr: Ints, indices: Ints, confidence: Floats, S: Floats)
     return A, fitted
 
 
-def leave_one_out(confidence: csr_matrix, factors: Floats, full: bool) -> Floats:
-    """Return what each entry would be predicted without itself, shape (nnz,); ``factors`` are F, or S if ``full``."""
-    out = np.empty(confidence.nnz)
-    _check(kernels.leave_one_out(*csr_arrays(confidence), np.require(factors, None, ["C", "W"]), full, out))
-    return out.astype(factors.dtype)
+def leave_one_out(confidence: csr_matrix, factors: Floats, full: bool) -> tuple[Floats, Floats]:
+    """Return what each entry would be predicted without itself, and its variance; ``factors`` are F, or S if ``full``.
+
+    Both of the shape (nnz,), float64; the variances in units of the noise.
+    """
+    out, variance = np.empty((2, confidence.nnz))
+    _check(kernels.leave_one_out(*csr_arrays(confidence), np.require(factors, None, ["C", "W"]), full, out, variance))
+    return out, variance
+
+
+def variances(confidence: csr_matrix, factors: Floats, full: bool, asked: NDArray[np.int32]) -> Floats:
+    """Return the variances of the scores of some items of each row, in units of the noise; ``asked`` (rows, k)."""
+    out = np.empty(asked.shape)
+    _check(kernels.variances(*csr_arrays(confidence), np.require(factors, None, ["C", "W"]), full, asked, out))
+    return out
+
+
+def draw_users(seed: np.uint64, ids: NDArray[np.intp], confidence: csr_matrix, F: Floats) -> Floats:
+    """Return a draw from N(0, A^-1) for each row, shape (rows, factors); see :func:`kernels.draw_users`."""
+    out = np.empty((len(ids), F.shape[1]), dtype=F.dtype)
+    _check(kernels.draw_users(seed, ids, *csr_arrays(confidence), np.require(F, None, ["C", "W"]), out))
+    return out
 
 
 def _check(status: Ints) -> None:

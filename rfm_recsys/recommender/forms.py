@@ -13,6 +13,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
+from rfm_recsys.core import kernels
 from rfm_recsys.core.arrays import Floats, csr_arrays, row_of_entry
 from rfm_recsys.core.checks import check_parts
 from rfm_recsys.core.linalg import eigh, gram, multiply
@@ -20,9 +21,17 @@ from rfm_recsys.core.memory import check_memory
 from rfm_recsys.core.ranking import TopList, row_norms, sparse_row_norms, top_dense, top_sparse, unit_rows
 from rfm_recsys.errors import NotFittedError, NotSupportedError, ParameterError, ParameterTypeError
 from rfm_recsys.recommender.agop import feature_map
-from rfm_recsys.recommender.blocks import Settings, leave_one_out, solve_users, solve_users_full
+from rfm_recsys.recommender.blocks import (
+    Settings,
+    draw_users,
+    leave_one_out,
+    solve_users,
+    solve_users_full,
+    variances,
+)
 
 LOW_RANK_INSTEAD = "fit with factors=256 instead of None"
+GATHERED = 2**22  # factors of items that are gathered at a time
 
 
 class Form(ABC):
@@ -75,8 +84,27 @@ class Form(ABC):
         """Return factors for items, whose users' signed confidences are the rows; raises DataError."""
 
     @abstractmethod
-    def leave_one_out(self, confidence: csr_matrix) -> Floats:
-        """Return what each entry would be predicted without itself, shape (nnz,); raises DataError for an overflow."""
+    def leave_one_out(self, confidence: csr_matrix) -> tuple[Floats, Floats]:
+        """Return what each entry would be predicted without itself, and its variance, shape (nnz,); raises DataError.
+
+        Variances are in units of that of the noise, here and below.
+        """
+
+    @abstractmethod
+    def scores(self, users: Any, asked: NDArray[np.int32]) -> Floats:
+        """Return the scores of some items for each of these users, shape (users, k) like the items asked for."""
+
+    @abstractmethod
+    def variances(self, confidence: csr_matrix, asked: NDArray[np.int32]) -> Floats:
+        """Return the posterior variances of these scores, by the users' signed confidences; 0 for an item of -1."""
+
+    @abstractmethod
+    def drawn(self, users: Any, confidence: csr_matrix, scale: float, seed: np.uint64, ids: NDArray[np.intp]) -> Any:
+        """Return draws from the posteriors of users, with ``scale`` times the standard deviations per unit of noise."""
+
+    @abstractmethod
+    def spread(self, confidence: csr_matrix, scale: float, items: Floats) -> tuple[Floats, Floats]:
+        """Return what :meth:`best` adds the root of the product of: about ``scale`` times the standard deviations."""
 
     @abstractmethod
     def with_users(self, ids: NDArray[np.intp], factors: Any) -> Any:
@@ -87,7 +115,15 @@ class Form(ABC):
         """Return what :meth:`best` takes as ``items`` for some of them."""
 
     @abstractmethod
-    def best(self, users: Any, items: Floats, listed: csr_matrix | None, filtered: NDArray[np.intp], N: int) -> TopList:
+    def best(
+        self,
+        users: Any,
+        items: Floats,
+        listed: csr_matrix | None,
+        filtered: NDArray[np.intp],
+        N: int,
+        spread: tuple[Floats, Floats] | None = None,
+    ) -> TopList:
         """Return the best N items for each user, and their scores; see :func:`kernels.top_k`."""
 
     @abstractmethod
@@ -159,8 +195,38 @@ class LowRank(Form):
         T, _ = feature_map(users_gram, users_gram, gram(F, F), n_active, settings.power, settings.penalty)
         return multiply(solve_users(*csr_arrays(confidence), multiply(U, T)), T.T)
 
-    def leave_one_out(self, confidence: csr_matrix) -> Floats:
+    def leave_one_out(self, confidence: csr_matrix) -> tuple[Floats, Floats]:
         return leave_one_out(confidence, self.items, full=False)
+
+    def scores(self, users: Floats, asked: NDArray[np.int32]) -> Floats:
+        scores = np.empty(asked.shape, dtype=self.dtype)
+        at_once = max(1, GATHERED // max(1, asked.shape[1] * self.items.shape[1]))
+        for first in range(0, len(asked), at_once):
+            some = slice(first, first + at_once)
+            scores[some] = np.einsum("uf,ukf->uk", users[some], self.items[asked[some]])
+        return scores
+
+    def variances(self, confidence: csr_matrix, asked: NDArray[np.int32]) -> Floats:
+        return variances(confidence, self.items, False, asked)
+
+    def drawn(
+        self, users: Floats, confidence: csr_matrix, scale: float, seed: np.uint64, ids: NDArray[np.intp]
+    ) -> Floats:
+        draws = draw_users(seed, ids, confidence, self.items)
+        draws *= draws.dtype.type(scale)
+        draws += users
+        return draws
+
+    def spread(self, confidence: csr_matrix, scale: float, items: Floats) -> tuple[Floats, Floats]:
+        """Take the factors for independent in the posterior: of A the diagonal, and a variance is ``F^2 . 1 / diag``.
+
+        The columns of F are orthogonal, or nearly, and so are those of F_O: on MovieLens and Steam these deviations are
+        .96 to 1.02 of the exact ones, for a product where those take a factorisation.
+        """
+        indptr, indices, c = csr_arrays(confidence)
+        precision = np.ones((confidence.shape[0], self.items.shape[1]), dtype=self.dtype)
+        kernels.sparse_product(indptr, indices, np.abs(c) - 1, np.square(self.items, order="C"), precision)
+        return self.dtype.type(scale**2) / np.maximum(precision, np.finfo(self.dtype).eps), np.square(items, order="C")
 
     def with_users(self, ids: NDArray[np.intp], factors: Floats) -> Floats:
         return with_rows(self.users, ids, self.filled(factors), "user")
@@ -169,9 +235,15 @@ class LowRank(Form):
         return self.items[ids]
 
     def best(
-        self, users: Floats, items: Floats, listed: csr_matrix | None, filtered: NDArray[np.intp], N: int
+        self,
+        users: Floats,
+        items: Floats,
+        listed: csr_matrix | None,
+        filtered: NDArray[np.intp],
+        N: int,
+        spread: tuple[Floats, Floats] | None = None,
     ) -> TopList:
-        return top_dense(users, items, listed, filtered, N)
+        return top_dense(users, items, listed, filtered, N, spread)
 
     def compared(self, items: Floats) -> Floats:
         """Measure in the users' metric: the cosine of two items is that of their columns of ``U F^T``."""
@@ -242,8 +314,28 @@ class Full(Form):
         """Raise NotSupportedError: an item is more than factors."""
         raise NotSupportedError(f"the full form has no factors of items to fold in; {LOW_RANK_INSTEAD}")
 
-    def leave_one_out(self, confidence: csr_matrix) -> Floats:
+    def leave_one_out(self, confidence: csr_matrix) -> tuple[Floats, Floats]:
         return leave_one_out(confidence, self.items, full=True)
+
+    def scores(self, users: csr_matrix, asked: NDArray[np.int32]) -> Floats:
+        scores = np.empty(asked.shape, dtype=self.dtype)
+        for row, items in enumerate(asked):
+            entries = slice(users.indptr[row], users.indptr[row + 1])
+            scores[row] = users.data[entries] @ self.items[np.ix_(users.indices[entries], items)]
+        return scores
+
+    def variances(self, confidence: csr_matrix, asked: NDArray[np.int32]) -> Floats:
+        return variances(confidence, self.items, True, asked)
+
+    def drawn(
+        self, users: csr_matrix, confidence: csr_matrix, scale: float, seed: np.uint64, ids: NDArray[np.intp]
+    ) -> csr_matrix:
+        """Raise NotSupportedError: a draw is not sparse."""
+        raise NotSupportedError(f"the full form does not explore; {LOW_RANK_INSTEAD}")
+
+    def spread(self, confidence: csr_matrix, scale: float, items: Floats) -> tuple[Floats, Floats]:
+        """Raise NotSupportedError: there are no factors to take for independent."""
+        raise NotSupportedError(f"the full form does not explore; {LOW_RANK_INSTEAD}")
 
     def with_users(self, ids: NDArray[np.intp], factors: csr_matrix) -> csr_matrix:
         n_users, n_items = self.users.shape
@@ -259,7 +351,13 @@ class Full(Form):
         return self.items[:, ids]
 
     def best(
-        self, users: csr_matrix, items: Floats, listed: csr_matrix | None, filtered: NDArray[np.intp], N: int
+        self,
+        users: csr_matrix,
+        items: Floats,
+        listed: csr_matrix | None,
+        filtered: NDArray[np.intp],
+        N: int,
+        spread: tuple[Floats, Floats] | None = None,
     ) -> TopList:
         return top_sparse(users, items, listed, filtered, N)
 

@@ -25,6 +25,7 @@ from rfm_recsys.core.checks import (
     check_csr,
     check_dtype,
     check_flag,
+    check_generator,
     check_id,
     check_ids,
     check_integer,
@@ -42,6 +43,7 @@ from rfm_recsys.core.ranking import (
     TopList,
     among,
     answer,
+    asked_of,
     candidates_of,
     itself_first,
     places_among,
@@ -54,16 +56,19 @@ from rfm_recsys.errors import (
     InsufficientMemoryError,
     ModelFileError,
     NotFittedError,
+    NotSupportedError,
     ParameterError,
     parameter_warning,
 )
 from rfm_recsys.recommender.blocks import CHOSEN, WAYS, Settings
 from rfm_recsys.recommender.checkpoint import Checkpoint, fingerprint
 from rfm_recsys.recommender.forms import Form, fill_unknown, form_from, form_of, mean_user_of, with_rows
+from rfm_recsys.recommender.noise import SAMPLED, noise_of
 from rfm_recsys.recommender.rounds import Callback, block_of_users, check_fit_memory, run_rounds
 from rfm_recsys.recommender.tuning import FALLBACK, TRIALS, Row, choose, settled
 from rfm_recsys.recommender.values import MEANINGS, confidences, user_levels, weights
 
+EXPLORATIONS = ("thompson", "ucb")
 MAX_WEIGHT = 1e12  # of alpha and regularization; their product has to leave room for digits
 
 log = logging.getLogger(__name__)
@@ -85,6 +90,7 @@ class Fitted:
     search_: list[Row]
     user_levels_: Floats
     mean_user_: Floats
+    noise_: float
 
 
 @dataclass(eq=False, repr=False)
@@ -146,6 +152,8 @@ class LinRFM(Fitted, Parameters):
         These by name: ``LinRFM(**model.chosen_)`` fits again without choosing.
     mean_user_ : array, shape (factors,), or (items,) in the full form
         Factors of a user of whom no liked interaction is known: the mean of all others'.
+    noise_ : float
+        Noise level, in the unit of the scores: what the deviations of :meth:`score_std` are multiplied by.
     search_ : list of dict
         What was tried: a setting, and how it ranks interactions that were hidden from it (``ndcg@10``, ``recall@20``,
         and ``score``, the root of their product). Empty where there was no choice.
@@ -279,7 +287,9 @@ class LinRFM(Fitted, Parameters):
         mean_user = mean_user_of(*users.sums(), F.dtype)
         if settings.factors is not None:
             fill_unknown(U, mean_user)
-        take(self, U, F, chosen, search, levels, mean_user)
+        with threads(parameters["num_threads"]):
+            noise = noise_of(form_of(U, F, mean_user), users.some_rows(SAMPLED))
+        take(self, U, F, chosen, search, user_levels_=levels, mean_user_=mean_user, noise_=noise)
         return self
 
     @property
@@ -437,7 +447,7 @@ class LinRFM(Fitted, Parameters):
             return form.score_of_mean_user(item), contributions[:N], weights
         return float(sum(share for _, share in contributions)), contributions[:N], weights
 
-    def leave_one_out(self, user_items: csr_matrix) -> csr_matrix:
+    def leave_one_out(self, user_items: csr_matrix, return_std: bool = False) -> Any:
         """Return what the model would predict for every interaction, were it not among those of its user.
 
         Exact, for the item factors as they are: the user's ridge regression without the interaction, by the formula of
@@ -449,10 +459,13 @@ class LinRFM(Fitted, Parameters):
         ----------
         user_items : csr_matrix, shape (any number of users, items)
             Rows of any users; whether or not ``fit`` has seen them.
+        return_std : bool
+            Whether to return the standard deviations of these predictions too, as in :meth:`score_std`.
 
         Returns
         -------
-        csr_matrix of the same shape and with the same entries, in the dtype of the factors
+        csr_matrix of the same shape and with the same entries, in the dtype of the factors; with ``return_std`` a tuple
+        of two of them
 
         Examples
         --------
@@ -467,9 +480,14 @@ class LinRFM(Fitted, Parameters):
         """
         form = self._form()
         rows = check_interactions(user_items, form.dtype, columns=form.shape[1])
+        noise = self._noise() if check_flag("return_std", return_std) else 0.0
         with self._on_threads():
-            scores = form.leave_one_out(self._confidences(rows))
-        return csr_matrix((scores, rows.indices, rows.indptr), shape=rows.shape)
+            scores, variances = form.leave_one_out(self._confidences(rows))
+        left_out = csr_matrix((scores.astype(form.dtype), rows.indices, rows.indptr), shape=rows.shape)
+        if not return_std:
+            return left_out
+        std = noise * np.sqrt(variances)
+        return left_out, csr_matrix((std.astype(form.dtype), rows.indices, rows.indptr), shape=rows.shape)
 
     def recommend(
         self,
@@ -480,14 +498,20 @@ class LinRFM(Fitted, Parameters):
         filter_items: ArrayLike | None = None,
         recalculate_user: bool = False,
         items: ArrayLike | None = None,
-    ) -> TopList:
+        *,
+        return_std: bool = False,
+        explore: str | None = None,
+        explore_scale: float = 1.0,
+        random_state: Any = None,
+    ) -> Any:
         """Return the best items of each user, best first, and their scores.
 
         Parameters
         ----------
         userid : int, or array of ints, shape (n,)
         user_items : csr_matrix, shape (n, items), or None
-            One row for each user asked for; None when neither filtering nor recalculating.
+            One row for each user asked for; None when neither filtering nor recalculating, nor exploring, nor asking
+            for deviations.
         N : int
             Items for each user.
         filter_already_liked_items : bool
@@ -499,6 +523,18 @@ class LinRFM(Fitted, Parameters):
         items : array of ints
             The only items to rank, so that there are no more than these in the answer; not together with
             ``filter_items``.
+        return_std : bool
+            Whether to return the standard deviations of the scores too; see :meth:`score_std`.
+        explore : None, "thompson" or "ucb"
+            Whether to try what is uncertain. ``"thompson"`` ranks by a draw from the posterior of each user's factors,
+            so that an item comes first as often as it is likely to be the best one. ``"ucb"`` ranks by the score plus
+            its standard deviation, for which the posterior's factors are taken for independent (within a tenth or so
+            of those of ``return_std``). Not in the full form.
+        explore_scale : float, at least 0
+            What the deviations are multiplied by to explore.
+        random_state : None, int, numpy Generator or RandomState
+            Seed of the draws, None is seed 0. The same seed gives a user the same draw, whoever else is asked for: pass
+            another one each day, or a Generator, for others.
 
         Returns
         -------
@@ -506,7 +542,10 @@ class LinRFM(Fitted, Parameters):
             Ties go to the item listed first. Items left out come last, and then -1 where the catalogue has fewer than
             N items.
         scores : array of the same shape, in the dtype of the factors
-            The lowest finite number for an item left out and for -1.
+            What is ranked by: with ``explore`` those drawn, or with the deviations. The lowest finite number for an
+            item left out and for -1.
+        std : array of the same shape, with ``return_std``
+            0 for an item left out and for -1.
 
         Raises
         ------
@@ -514,25 +553,135 @@ class LinRFM(Fitted, Parameters):
             An unknown user or item.
         DataError, ParameterError (ValueErrors)
             ``user_items`` of a wrong shape or form, ``items`` together with ``filter_items``.
+        NotSupportedError
+            ``explore`` in the full form, or where the noise level is not known; see :meth:`score_std`.
         """
         form = self._form()
         n_users, n_items = form.shape
         recalculate_user = check_flag("recalculate_user", recalculate_user)
         filter_already_liked_items = check_flag("filter_already_liked_items", filter_already_liked_items)
+        return_std = check_flag("return_std", return_std)
+        scale = check_number("explore_scale", explore_scale, 0, MAX_WEIGHT)
+        if explore is not None:
+            check_choice("explore", explore, EXPLORATIONS)
+        uncertain = return_std or explore is not None
+        noise = self._noise() if uncertain else 0.0
         ids, single = check_ids(userid, None if recalculate_user else n_users, "user")
-        rows = None
-        if filter_already_liked_items or recalculate_user:
+        rows = confidence = None
+        if filter_already_liked_items or recalculate_user or uncertain:
             rows = check_interactions(check_csr(user_items), form.dtype, rows=len(ids), columns=n_items, zeros=True)
         candidates, filtered = candidates_of(n_items, items, filter_items, "item")
         if candidates is not None:
             N = min(check_integer("N", N, 0), len(candidates))
         with self._on_threads():
-            users = form.users_at(ids) if not recalculate_user else form.fold_in(self._confidences(without_zeros(rows)))
+            if recalculate_user or uncertain:
+                confidence = self._confidences(without_zeros(rows))
+            users = form.filled(form.fold_in(confidence) if recalculate_user else form.users_at(ids))
             listed = among(candidates, rows if filter_already_liked_items else None)
-            users = form.filled(users)
             ranked = form.items if candidates is None else form.items_at(candidates)
-            lists = form.best(users, ranked, listed, filtered, N)
-        return answer(lists, candidates, single)
+            if explore == "thompson":
+                seed = check_generator(random_state).integers(2**64, dtype=np.uint64)
+                users = form.drawn(users, confidence, scale * noise, seed, ids)
+            spread = form.spread(confidence, scale * noise, ranked) if explore == "ucb" else None
+            found, scores = answer(form.best(users, ranked, listed, filtered, N, spread), candidates, False)
+            if not return_std:
+                return (found[0], scores[0]) if single else (found, scores)
+            std = noise * np.sqrt(form.variances(confidence, found))
+        std = np.where(scores > np.finfo(scores.dtype).min, std, 0).astype(form.dtype)
+        return (found[0], scores[0], std[0]) if single else (found, scores, std)
+
+    def score(self, users: ArrayLike, items: ArrayLike) -> Any:
+        """Return the scores of items, by the stored factors.
+
+        Parameters
+        ----------
+        users : int, or array of ints, shape (n,)
+        items : int, or array of ints, shape (m,) for all users or (n, m) for each its own
+            With ``items[:, None]`` for n items, one item for each user.
+
+        Returns
+        -------
+        array in the dtype of the factors, shape (n, m); without the first axis for a single user, and without the last
+        for a single item
+
+        Raises
+        ------
+        IdError (an IndexError)
+            An unknown user or item.
+        ParameterError
+            Items of a wrong shape.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from scipy.sparse import csr_matrix
+        >>> from rfm_recsys import LinRFM
+        >>> plays = csr_matrix(np.array([[3, 1, 0, 0], [9, 4, 1, 0], [0, 0, 2, 5]]))
+        >>> model = LinRFM(factors=2).fit(plays, show_progress=False)
+        >>> bool(model.score(0, 1) > model.score(0, 3))
+        True
+        """
+        form = self._form()
+        ids, single = check_ids(users, form.shape[0], "user")
+        asked, squeezed = asked_of(items, len(ids), form.shape[1], single)
+        with self._on_threads():
+            return squeezed(form.scores(form.filled(form.users_at(ids)), asked))
+
+    def score_std(self, users: ArrayLike, user_items: csr_matrix, items: ArrayLike) -> Any:
+        """Return the standard deviations of scores: how sure the model is of them.
+
+        A user's ridge regression is Bayesian, with the posterior covariance ``noise_^2 F (I + F_O^T diag(c - 1) F_O)^-1
+        F^T`` of all scores (in the full form, with S for ``F F^T``). ``noise_`` is such that, over pairs that a fit has
+        not seen, these are in the root mean square what the scores are off by, from 1 for an interaction and 0 for
+        none; what one further observation of weight c is off by beyond that, ``noise_ / sqrt(c)``, is not in them.
+
+        Parameters
+        ----------
+        users : int, or array of ints, shape (n,)
+            Only counted: the rows may belong to users that ``fit`` has not seen.
+        user_items : csr_matrix, shape (n, items)
+        items : int, or array of ints, shape (m,) for all users or (n, m) for each its own
+
+        Returns
+        -------
+        array of the shape of :meth:`score`, in the dtype of the factors
+
+        Raises
+        ------
+        IdError (an IndexError), ParameterError, DataError
+            As :meth:`score` and :meth:`recommend`.
+        NotSupportedError
+            The noise level is not known: the factors were set by hand, or saved by an earlier version.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from scipy.sparse import csr_matrix
+        >>> from rfm_recsys import LinRFM
+        >>> plays = csr_matrix(np.array([[3, 1, 0, 0], [9, 4, 1, 0], [0, 0, 2, 5]]))
+        >>> model = LinRFM(factors=2).fit(plays, show_progress=False)
+        >>> nothing = csr_matrix((1, 4))
+        >>> bool(model.score_std(0, plays[0], 1) < model.score_std(0, nothing, 1))
+        True
+        """
+        form = self._form()
+        noise = self._noise()
+        ids, single = check_ids(users, None, "user")
+        rows = check_interactions(user_items, form.dtype, rows=len(ids), columns=form.shape[1])
+        asked, squeezed = asked_of(items, len(ids), form.shape[1], single)
+        with self._on_threads():
+            std = noise * np.sqrt(form.variances(self._confidences(rows), asked))
+        return squeezed(std.astype(form.dtype))
+
+    def _noise(self) -> float:
+        """Return the noise level; raises NotSupportedError where it is not known."""
+        noise = getattr(self, "noise_", None)
+        if noise is None or not np.isfinite(noise):
+            raise NotSupportedError(
+                "this LinRFM has no noise level, as its factors were set by hand, saved by an earlier version, or out "
+                "of range; fit it, or set model.noise_"
+            )
+        return float(noise)
 
     def recommend_all(
         self,
@@ -552,7 +701,8 @@ class LinRFM(Fitted, Parameters):
         )
         first = check_integer("users_items_offset", users_items_offset, 0)
         users = first + np.arange(check_csr(user_items).shape[0])
-        ids, _ = self.recommend(users, user_items, N, filter_already_liked_items, filter_items, recalculate_user)
+        lists = self.recommend(users, user_items, N, filter_already_liked_items, filter_items, recalculate_user)
+        ids: NDArray[np.int32] = lists[0]
         return ids
 
     def rank_items(
@@ -561,7 +711,10 @@ class LinRFM(Fitted, Parameters):
         """Return the selected items, best first, liked ones too. Deprecated: use :meth:`recommend` with ``items``."""
         warnings.warn("rank_items is deprecated; use recommend with items", DeprecationWarning, stacklevel=2)
         count = len(check_ids(selected_items, None, "item")[0])
-        return self.recommend(userid, user_items, count, False, recalculate_user=recalculate_user, items=selected_items)
+        lists: TopList = self.recommend(
+            userid, user_items, count, False, recalculate_user=recalculate_user, items=selected_items
+        )
+        return lists
 
     def _compared(self, form: Form) -> Floats:
         """Return what similar items are found by, which is kept while the factors are the same arrays."""
@@ -695,13 +848,12 @@ def take(
     item_factors: Floats,
     chosen: dict[str, Any],
     search: list[Row],
-    levels: Floats,
-    mean_user: Floats,
+    **learned: Any,
 ) -> None:
     """Give a model what a fit made, at once: an interruption finds the old ones or the new ones."""
     factors = {"user_factors": user_factors, "item_factors": item_factors}
     of_the_fit = {f"{name}_": chosen[name] for name in CHOSEN}
-    vars(model).update(factors, search_=search, user_levels_=levels, mean_user_=mean_user, **of_the_fit)
+    vars(model).update(factors, search_=search, **learned, **of_the_fit)
 
 
 def content_of(model: LinRFM) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -712,7 +864,9 @@ def content_of(model: LinRFM) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     form = model._form()
     arrays, levels = form.arrays(), model._levels(form.shape[0])
     if hasattr(model, "alpha_"):
+        noise = float(getattr(model, "noise_", np.nan))
         parameters["fitted"] = {"chosen": model.chosen_, "search": model.search_}
+        parameters["fitted"] |= {"noise": noise} if np.isfinite(noise) else {}
     if levels is not None:
         arrays["user_levels"] = levels
     if form.mean_user is not None:
@@ -728,6 +882,8 @@ def model_of(kind: type[Model], parameters: dict[str, Any], arrays: dict[str, ND
     if fitted is not None:
         chosen = LinRFM(**settled(fitted["chosen"])).get_params()
         vars(model).update({f"{name}_": chosen[name] for name in CHOSEN}, search_=list(fitted["search"]))
+        if "noise" in fitted:
+            model.noise_ = float(fitted["noise"])
     if "user_levels" in arrays:
         vars(model).update(user_levels_=np.asarray(arrays.pop("user_levels"), dtype=np.float64))
     if "mean_user" in arrays:

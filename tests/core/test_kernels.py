@@ -301,14 +301,71 @@ def test_leave_one_out_is_a_solve_without_the_entry(dtype: Any, n_items: int, fa
     features = F.astype(np.float64)
     S = (F @ F.T).astype(dtype)
     indptr, indices, values = csr_arrays(confidence)
-    out = np.full(confidence.nnz, np.nan)
+    out, variance = np.full((2, confidence.nnz), np.nan)
     with threads(0):
-        assert not kernels.leave_one_out(indptr, indices, values, S if full else F, full, out).any()
+        assert not kernels.leave_one_out(indptr, indices, values, S if full else F, full, out, variance).any()
+    close = 1e-11 if dtype == np.float64 else 2e-5
     for place, (user, item) in enumerate(zip(*confidence.nonzero(), strict=True)):
         rest = confidence[user].astype(np.float64).toarray()
         rest[0, item] = 0
         expected = naive.solve_rows(csr_matrix(rest), features)[0] @ features[item]
-        assert out[place] == pytest.approx(expected, abs=1e-11 if dtype == np.float64 else 2e-5)
+        assert out[place] == pytest.approx(expected, abs=close)
+        A = np.eye(factors) + features.T @ np.diag(np.where(rest[0] != 0, np.abs(rest[0]) - 1, 0)) @ features
+        assert variance[place] == pytest.approx(features[item] @ np.linalg.inv(A) @ features[item], abs=close)
+
+
+# --- variances, draw_users ---
+
+
+def confidences_from(least: float, n_users: int, n_items: int) -> csr_matrix:
+    """Return signed confidences from ``least`` on; a user has none, and another all items."""
+    confidence = sparse(n_users, n_items, 0.4).tolil()
+    confidence[0] = 0
+    confidence[1] = 3.0
+    confidence = csr_matrix(confidence)
+    confidence.data = np.sign(confidence.data) * (least + np.abs(confidence.data))
+    return confidence
+
+
+@pytest.mark.parametrize("least", [0.1, 1.0])
+@pytest.mark.parametrize(("n_items", "factors"), [(12, 30), (300, 9), (30, 30)])
+@pytest.mark.parametrize("full", [False, True])
+def test_variances(n_items: int, factors: int, full: bool, least: float) -> None:
+    confidence, F = confidences_from(least, 9, n_items), factor(n_items, factors)
+    S = F @ F.T + (1e-4 * np.eye(n_items) if full else 1e-13 * np.eye(n_items))  # which the twin inverts
+    asked = np.tile(np.arange(-1, n_items, dtype=np.int32), (9, 1))
+    out = np.full(asked.shape, np.nan)
+    with threads(0):
+        assert not kernels.variances(*csr_arrays(confidence), S if full else F, full, asked, out).any()
+    if full:
+        expected = np.array([np.diag(each) for each in naive.posterior(confidence, S)])
+    else:
+        weight = np.where(confidence.toarray() != 0, np.abs(confidence.toarray()) - 1, 0)
+        inverses = [np.linalg.inv(np.eye(factors) + F.T @ np.diag(row) @ F) for row in weight]
+        expected = np.array([np.diag(F @ inverse @ F.T) for inverse in inverses])
+    np.testing.assert_allclose(out[:, 1:], expected, rtol=1e-9, atol=1e-11)
+    assert not out[:, 0].any()
+
+
+@pytest.mark.parametrize("least", [0.1, 1.0])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_draws_have_the_posterior_covariance_and_depend_on_seed_and_id_alone(least: float, dtype: Any) -> None:
+    n_draws, n_items, factors = 4000, 8, 3
+    confidence, F = confidences_from(least, 4, n_items).astype(dtype), factor(n_items, factors).astype(dtype)
+    copies = csr_matrix(np.repeat(confidence.toarray(), n_draws, axis=0))
+    ids = np.arange(4 * n_draws)
+    out, again = np.empty((2, 4 * n_draws, factors), dtype=dtype)
+    with threads(0):
+        assert not kernels.draw_users(np.uint64(5), ids, *csr_arrays(copies), F, out).any()
+    with threads(1):
+        backwards = csr_matrix(copies[::-1])
+        assert not kernels.draw_users(np.uint64(5), ids[::-1].copy(), *csr_arrays(backwards), F, again).any()
+    assert out.tobytes() == again[::-1].tobytes()
+    for user, row in enumerate(confidence.toarray().astype(np.float64)):
+        A = np.eye(factors) + F.T @ np.diag(np.where(row != 0, np.abs(row) - 1, 0)) @ F
+        drawn = out[user * n_draws : (user + 1) * n_draws] @ np.linalg.cholesky(A)
+        assert np.abs(drawn.mean(axis=0)).max() < 0.07
+        assert np.abs(drawn.T @ drawn / n_draws - np.eye(factors)).max() < 0.1
 
 
 # --- solve_rows_full ---
@@ -617,6 +674,38 @@ def test_top_k_of_many_columns_and_rows(k: int) -> None:
     liked = sparse(len(U), 300, 0.1)
     assert_sorted_like_the_twin(top_k(U, V, liked, [5, 250], k), U @ V.T, liked, [5, 250])
     assert_sorted_like_the_twin(top_k_sparse(csr_matrix(U), V.T.copy(), liked, [5, 250], k), U @ V.T, liked, [5, 250])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("k", [3, 290, 310])
+def test_top_k_with_deviations(k: int, dtype: Any) -> None:
+    rng = np.random.default_rng(9)
+    n = TOPK_USERS + 40
+    U, V = (rng.normal(size=(m, 6)).astype(dtype) for m in (n, 300))
+    D, squares = (rng.random((m, 4)).astype(dtype) for m in (n, 300))
+    U[3], liked = 0, sparse(n, 300, 0.1)
+
+    def best(rows: Any) -> Lists:
+        result = np.empty((len(rows), k), dtype=np.int32), np.empty((len(rows), k), dtype=dtype)
+        with threads(0):
+            spread = D[rows].copy(), squares
+            kernels.top_k(U[rows].copy(), V, *csr_arrays(liked[rows])[:2], np.array([7]), *result, spread)
+        return result
+
+    ids, scores = best(np.arange(n))
+    some, their_scores = best(np.arange(2, 9))
+    assert (some == ids[2:9]).all()
+    assert their_scores.tobytes() == scores[2:9].tobytes()
+    wide = [array.astype(np.float64) for array in (U, V, D, squares)]
+    values = wide[0] @ wide[1].T + np.sqrt(wide[2] @ wide[3].T)
+    if dtype == np.float64:
+        excluded = [{7, *row.indices.tolist()} for row in liked]
+        twin = naive.top_k(values, excluded, k, float(np.finfo(dtype).min))
+        assert ids.tolist() == twin[0]
+    found = ids >= 0
+    found[found] = scores[found] > np.finfo(dtype).min
+    rows = np.nonzero(found)[0]
+    np.testing.assert_allclose(scores[found], values[rows, ids[found]], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("k", [1, 10, 100, 290])

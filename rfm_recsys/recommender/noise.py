@@ -1,0 +1,55 @@
+"""The noise level of a fitted LinRFM: what makes its posterior deviations those of what it is off by."""
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from rfm_recsys.errors import DataError
+from rfm_recsys.recommender.forms import Form
+
+SAMPLED = 1024  # users that it is estimated on, at most
+ITEMS = 128  # items of each of them that they have not, at most
+HIDDEN = 0.25  # hidden interactions for each that is known: as many as where a fifth is hidden
+WORK = 2e8  # of the factorisations, in n min(n, factors)^2 for a user with n interactions: about 50 ms
+
+
+def noise_of(form: Form, confidence: csr_matrix) -> float:
+    """Return the noise level: the deviation of a score is that much times the root of its variance without units.
+
+    The ratio of two sums over pairs that the scores have not seen: of squared errors, and of the variances that the
+    posterior has for them. The pairs are interactions, each predicted without itself, and items that a user has not,
+    which count 0; both as many as there would be of each with a fifth of the interactions hidden.
+
+    Parameters
+    ----------
+    form : Form
+    confidence : csr_matrix, shape (users, items)
+        Signed confidences of some users, each of whom has some.
+
+    Returns
+    -------
+    float
+        1 where the scores do not vary, and nan where they overflow.
+    """
+    n_items = form.shape[1]
+    counts = np.diff(confidence.indptr).astype(np.float64)
+    work = (counts * np.minimum(counts, form.items.shape[1]) ** 2).mean()
+    n = int(np.clip(WORK / max(work, 1), 1, len(counts)))
+    # evenly spaced in the order of activity, with which errors grow
+    confidence = confidence[np.argsort(counts, kind="stable")[((np.arange(n) + 0.5) / n * len(counts)).astype(np.intp)]]
+    of_each = min(ITEMS, n_items)
+    places = np.arange(n)[:, None] + np.arange(of_each) * (n_items // of_each)
+    asked = (places % n_items).astype(np.int32)
+    try:
+        users = form.filled(form.fold_in(confidence))
+        scores, variances = form.scores(users, asked).astype(np.float64), form.variances(confidence, asked)
+        left_out, their_variances = form.leave_one_out(confidence)
+    except DataError:
+        return float("nan")
+    row = np.broadcast_to(np.arange(n)[:, None], asked.shape)
+    unseen = np.asarray(confidence.astype(bool)[row.ravel(), asked.ravel()]).reshape(asked.shape) == 0
+    left = n_items - np.diff(confidence.indptr)
+    weight = unseen * (left / np.maximum(unseen.sum(axis=1), 1))[:, None]
+    errors = (confidence.data > 0) - left_out
+    squares = (weight * scores**2).sum() + HIDDEN * (errors**2).sum()
+    expected = (weight * variances).sum() + HIDDEN * their_variances.sum()
+    return float(np.sqrt(squares / expected)) if expected > 0 else 1.0
