@@ -32,7 +32,7 @@ from rfm_recsys.core.linalg import multiply, top_eigenpairs
 from rfm_recsys.core.memory import check_memory
 from rfm_recsys.core.parameters import Parameters, checked, from_json, parameter, to_json
 from rfm_recsys.core.progress import progress
-from rfm_recsys.core.ranking import TopList, among, answer, candidates_of, top_dense
+from rfm_recsys.core.ranking import among, answer, candidates_of, top_dense
 from rfm_recsys.core.renamed import warn_renamed
 from rfm_recsys.core.runtime import threads, threads_in_use
 from rfm_recsys.errors import (
@@ -243,7 +243,7 @@ class LinRFMRatings(Parameters):
         if not hasattr(self, "users_"):
             raise NotFittedError("this LinRFMRatings is not fitted yet; call fit(ratings) first")
 
-    def predict(self, users: ArrayLike, items: ArrayLike, return_std: bool = False) -> Any:
+    def predict(self, users: ArrayLike, items: ArrayLike, return_std: bool = False, with_noise: bool = False) -> Any:
         """Return the expected ratings of pairs; a user or item without ratings counts as an average one.
 
         Parameters
@@ -251,8 +251,10 @@ class LinRFMRatings(Parameters):
         users, items : int, or array of ints, shape (n,)
             Pairs; a single id stands opposite every other.
         return_std : bool
-            Whether to return the posterior standard deviations too: of the expected ratings (9), to which a rating
-            itself adds ``noise_``.
+            Whether to return the posterior standard deviations too.
+        with_noise : bool
+            Whether these are of ratings, so that 95% of all are within 1.96 of them, which include the noise of a
+            rating, ``noise_``; by default they are of the expected ratings (9), which do not.
 
         Returns
         -------
@@ -267,6 +269,7 @@ class LinRFMRatings(Parameters):
         """
         self._require_fit()
         return_std = check_flag("return_std", return_std)
+        with_noise = check_flag("with_noise", with_noise)
         u, one_user = check_ids(users, len(self.users_.means), "user")
         i, one_item = check_ids(items, len(self.items_.means), "item")
         if len(u) != len(i) and not (one_user or one_item):
@@ -280,6 +283,8 @@ class LinRFMRatings(Parameters):
         if not return_std:
             return float(prediction[0]) if one_user and one_item else prediction
         std = self.scale_ * np.sqrt(variance)
+        if with_noise:
+            std = np.hypot(std, self.noise_)
         return (float(prediction[0]), float(std[0])) if one_user and one_item else (prediction, std)
 
     def recommend(
@@ -290,7 +295,9 @@ class LinRFMRatings(Parameters):
         filter_already_liked_items: bool = True,
         filter_items: ArrayLike | None = None,
         items: ArrayLike | None = None,
-    ) -> TopList:
+        *,
+        return_std: bool = False,
+    ) -> Any:
         """Return the items of the highest expected ratings, best first, with the ratings that are predicted.
 
         Parameters
@@ -303,6 +310,8 @@ class LinRFMRatings(Parameters):
             Whether to leave out the items stored in ``user_items``.
         filter_items, items : arrays of ints
             Items to leave out, or the only ones to rank, for everybody.
+        return_std : bool
+            Whether to return the standard deviations of the expected ratings too; see :meth:`predict`.
 
         Returns
         -------
@@ -310,6 +319,8 @@ class LinRFMRatings(Parameters):
             Items left out come last, and then -1 where there are fewer than N.
         scores : array of the same shape
             Predicted ratings; the lowest finite number for an item left out and for -1.
+        std : array of the same shape, with ``return_std``
+            0 for an item left out and for -1.
 
         Raises
         ------
@@ -334,7 +345,12 @@ class LinRFMRatings(Parameters):
             )  # fmt: skip
         found = scores > np.finfo(scores.dtype).min
         scores[found] = np.clip(self.mean_ + self.scale_ * scores[found], *self.bounds_)
-        return answer((top, scores), candidates, single)
+        top, scores = answer((top, scores), candidates, False)
+        if not check_flag("return_std", return_std):
+            return (top[0], scores[0]) if single else (top, scores)
+        std = np.zeros(scores.shape, dtype=scores.dtype)
+        std[found] = self.predict(np.repeat(ids, found.sum(axis=1)), top[found], return_std=True)[1]
+        return (top[0], scores[0], std[0]) if single else (top, scores, std)
 
     def partial_fit_users(self, userids: ArrayLike, user_items: csr_matrix) -> None:
         """Fold users in, new ones too, and store them: they get what ``fit`` would give their rows of ratings.

@@ -144,6 +144,10 @@ class TableModel:
         items: Restriction = None,
         filter_items: Restriction = None,
         unknown: Unknown = "error",
+        return_std: bool = False,
+        explore: str | None = None,
+        explore_scale: float = 1.0,
+        random_state: Any = None,
     ) -> pd.DataFrame:
         """Return the best items of each user, best first.
 
@@ -161,18 +165,26 @@ class TableModel:
         unknown : {"error", "popular", "skip"}
             What a user gets who is not in the table: an error, the items that most users have (with nan as score), or
             nothing.
+        return_std, explore, explore_scale, random_state
+            As in :meth:`LinRFM.recommend`; LinRFMRatings takes ``return_std`` alone.
 
         Returns
         -------
-        DataFrame with the columns user_id, item_id, rank (from 1) and score
+        DataFrame with the columns user_id, item_id, rank (from 1) and score, and std with ``return_std``
             ``.attrs["unknown_users"]`` lists the users that are not in the table.
 
         Raises
         ------
         IdError
             A user that is not in the table, unless ``unknown`` says otherwise.
+        NotSupportedError
+            ``explore`` with LinRFMRatings.
         """
         check_choice("unknown", unknown, UNKNOWN)
+        how: dict[str, Any] = {"return_std": True} if check_flag("return_std", return_std) else {}
+        if explore is not None:
+            self._recommender("explore")
+            how |= {"explore": explore, "explore_scale": explore_scale, "random_state": random_state}
         self.check()
         if users is None:
             wanted, indices = self.user_ids, np.arange(len(self.user_ids))
@@ -185,16 +197,17 @@ class TableModel:
             positions(self.user_ids, strangers, "user", advice)
         only, without = _rules(items, wanted), _rules(filter_items, wanted)
         rows = [
-            *self._recommended(wanted, indices, N, filter_already_liked_items, only, without),
+            *self._recommended(wanted, indices, N, filter_already_liked_items, only, without, how),
             *(self._popular(wanted, np.flatnonzero(~known), N, only, without) if unknown == "popular" else ()),
         ]
-        places, columns, ranks, scores = (np.concatenate(part) for part in zip(*rows, strict=True))
-        if strangers:
-            order = np.argsort(places, kind="stable")
-            places, columns, ranks, scores = places[order], columns[order], ranks[order], scores[order]
+        places, columns, ranks, scores, std = (np.concatenate(part) for part in zip(*rows, strict=True))
         frame = pd.DataFrame(
             {"user_id": wanted[places], "item_id": self.item_ids[columns], "rank": ranks, "score": scores}
         )
+        if return_std:
+            frame["std"] = std
+        if strangers:
+            frame = frame.iloc[np.argsort(places, kind="stable")].reset_index(drop=True)
         frame.attrs["unknown_users"] = strangers
         return frame
 
@@ -256,13 +269,20 @@ class TableModel:
         frame.attrs["unknown_items"] = wanted[~known].tolist()
         return frame
 
-    def score(self, users: Any, items: Any) -> NDArray[Any]:
+    def score(self, users: Any, items: Any, return_std: bool = False) -> Any:
         """Return the scores of pairs, shape (n,): for LinRFMRatings, the predicted ratings.
 
         Parameters
         ----------
         users, items : id, or list of ids, shape (n,)
             A single id stands opposite every other.
+        return_std : bool
+            Whether to return their standard deviations too; see :meth:`LinRFM.score_std` and
+            :meth:`LinRFMRatings.predict`.
+
+        Returns
+        -------
+        array, shape (n,), or with ``return_std`` a tuple of two
 
         Raises
         ------
@@ -277,8 +297,11 @@ class TableModel:
             raise ParameterError(f"there are {len(rows)} users and {len(columns)} items; pass one item for each user")
         rows, columns = np.broadcast_arrays(rows, columns)
         if isinstance(self.model, LinRFMRatings):
-            return np.asarray(self.model.predict(rows, columns))
-        return np.asarray(self.model.score(rows, columns[:, None])[:, 0])
+            return self.model.predict(rows, columns, return_std)
+        scores = np.asarray(self.model.score(rows, columns[:, None])[:, 0])
+        if not check_flag("return_std", return_std):
+            return scores
+        return scores, np.asarray(self.model.score_std(rows, self.user_items[rows], columns[:, None])[:, 0])
 
     def predict(self, pairs: Any) -> NDArray[Any]:
         """Return the scores of the pairs of a table, shape (n,), as a step of a scikit-learn pipeline does.
@@ -296,7 +319,8 @@ class TableModel:
         columns = usual_columns(frame.columns)
         if not {"user", "item"} <= columns.keys():
             raise DataError(f"the pairs have the columns {[*frame.columns]}; call them user_id and item_id")
-        return self.score(frame[columns["user"]].tolist(), frame[columns["item"]].tolist())
+        scores: NDArray[Any] = self.score(frame[columns["user"]].tolist(), frame[columns["item"]].tolist())
+        return scores
 
     def __sklearn_is_fitted__(self) -> bool:
         """Tell scikit-learn that there is nothing left to fit."""
@@ -341,7 +365,7 @@ class TableModel:
         ):
             for first in range(0, len(user_ids), at_once):
                 users = np.arange(first, min(first + at_once, len(user_ids)))
-                rows, items, ranks, scores = self._best(users, N, filter_already_liked_items)
+                rows, items, ranks, scores, _ = self._best(users, N, filter_already_liked_items)
                 columns = {
                     "user_id": user_ids.take(pa.array(rows)),
                     "item_id": item_ids.take(pa.array(items)),
@@ -587,16 +611,20 @@ class TableModel:
         return np.asarray(places[places >= 0])
 
     def _recommended(
-        self, wanted: pd.Index[Any], indices: NDArray[np.intp], N: int, liked: bool, only: Any, without: Any
+        self,
+        wanted: pd.Index[Any],
+        indices: NDArray[np.intp],
+        N: int,
+        liked: bool,
+        only: Any,
+        without: Any,
+        how: dict[str, Any],
     ) -> Iterable[tuple[NDArray[Any], ...]]:
-        """Yield places in ``wanted``, item indices, ranks and scores of the users who are known."""
+        """Yield places in ``wanted``, item indices, ranks, scores and deviations of the users who are known."""
         places = np.flatnonzero(indices >= 0)
         groups = _groups(places, only, without)
         for group, (chosen, left_out) in groups:
-            rows, items, ranks, scores = self._best(
-                indices[group], N, liked, self._places(chosen), self._places(left_out), at=group
-            )
-            yield rows, items, ranks, scores
+            yield self._best(indices[group], N, liked, self._places(chosen), self._places(left_out), at=group, how=how)
 
     def _popular(
         self, wanted: pd.Index[Any], places: NDArray[np.intp], N: int, only: Any, without: Any
@@ -611,7 +639,7 @@ class TableModel:
             kept = kept[: self._at_most(N)]
             ranks = np.tile(np.arange(1, len(kept) + 1), len(group))
             scores = np.full(len(ranks), np.nan, dtype=self._dtype())
-            yield np.repeat(group, len(kept)), np.tile(kept, len(group)), ranks, scores
+            yield np.repeat(group, len(kept)), np.tile(kept, len(group)), ranks, scores, scores
 
     def _best(
         self,
@@ -621,16 +649,19 @@ class TableModel:
         only: NDArray[np.intp] | None = None,
         without: NDArray[np.intp] | None = None,
         at: NDArray[np.intp] | None = None,
-    ) -> tuple[NDArray[np.intp], NDArray[np.int32], NDArray[np.intp], NDArray[Any]]:
-        """Return user indices (or what ``at`` has for them), item indices, ranks and scores, one each an item."""
+        how: dict[str, Any] | None = None,
+    ) -> tuple[NDArray[np.intp], NDArray[np.int32], NDArray[np.intp], NDArray[Any], NDArray[Any]]:
+        """Return user indices (or what ``at`` has for them), item indices, ranks, scores and deviations (or scores)."""
         check_flag("filter_already_liked_items", filter_already_liked_items)
-        liked = self.user_items[users] if filter_already_liked_items else None
+        liked = self.user_items[users] if filter_already_liked_items or how else None
         filtered, chosen = _either(only, without)
-        how = {"filter_items": filtered, "items": chosen}
-        items, scores = self.model.recommend(users, liked, self._at_most(N), filter_already_liked_items, **how)
+        given = {"filter_items": filtered, "items": chosen, **(how or {})}
+        found = self.model.recommend(users, liked, self._at_most(N), filter_already_liked_items, **given)
+        items, scores = found[0], found[1]
         recommended = _recommended(scores)
         rows, slots = np.nonzero(recommended)
-        return (users if at is None else at)[rows], items[recommended], slots + 1, scores[recommended]
+        users = users if at is None else at
+        return users[rows], items[recommended], slots + 1, scores[recommended], found[-1][recommended]
 
 
 def _either(

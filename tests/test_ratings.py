@@ -89,6 +89,28 @@ def test_a_fit_equals_its_naive_twin(factors: int, choice_factors: int) -> None:
     assert model.noise_ == pytest.approx(scale * noise**0.5, rel=1e-8)
 
 
+def test_a_rating_varies_by_its_noise_too() -> None:
+    generator = np.random.default_rng(3)
+    taste = generator.normal(size=(200, 2)) @ generator.normal(size=(2, 150)) + 3
+    ratings = taste + generator.normal(scale=0.5, size=taste.shape)
+    rated = generator.random(taste.shape) < 0.3
+    model = LinRFMRatings(factors=4).fit(csr_matrix(ratings * rated), show_progress=False)
+    users, items = np.nonzero(~rated)
+    expected, std = model.predict(users, items, return_std=True)
+    _, with_noise = model.predict(users, items, return_std=True, with_noise=True)
+    np.testing.assert_allclose(with_noise, np.hypot(std, model.noise_))
+    for share, width in ((0.68, 0.9945), (0.95, 1.96)):
+        assert np.mean(np.abs(ratings[users, items] - expected) < width * with_noise) == pytest.approx(share, abs=0.02)
+    ids, scores, deviations = model.recommend([3, 5], csr_matrix(rated[[3, 5]] * 1.0), 150, return_std=True)
+    for row, user in enumerate((3, 5)):
+        listed = scores[row] > np.finfo(scores.dtype).min
+        assert listed.sum() == (~rated[user]).sum()
+        of = model.predict(user, ids[row, listed], return_std=True)
+        np.testing.assert_allclose(deviations[row, listed], of[1], rtol=1e-6)
+        assert not deviations[row, ~listed].any()
+    assert [part.shape for part in model.recommend(3, None, 4, False, return_std=True)] == [(4,)] * 3
+
+
 def test_the_std_is_that_of_a_dense_posterior_where_the_other_side_is_certain() -> None:
     """Items of known factors leave a Gaussian process: ``K_jj - K_jO (K_OO + noise I)^-1 K_Oj``, K the items' AGOP."""
     data = generated()

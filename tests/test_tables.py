@@ -86,6 +86,34 @@ def test_lists_are_those_of_the_model_in_the_ids_of_the_table(name: Naming) -> N
     np.testing.assert_array_equal(answer["score"], scores.ravel())
 
 
+@pytest.mark.parametrize("kind", [LinRFM(8), LinRFM(None), LinRFMRatings(4)])
+def test_scores_and_lists_come_with_their_deviations(kind: Any) -> None:
+    model = TableModel.from_table(table(), kind, show_progress=False)
+    users = ["no. 005", "no. 001", "nobody", "no. 017"]
+    answer = model.recommend(users, N=4, return_std=True, unknown="popular")
+    assert answer.columns.tolist() == ["user_id", "item_id", "rank", "score", "std"]
+    assert answer["user_id"].unique().tolist() == users
+    assert answer[answer["user_id"] == "nobody"][["score", "std"]].isna().all(axis=None)
+    known = answer[answer["user_id"] != "nobody"]
+    scores, std = model.score(known["user_id"].tolist(), known["item_id"].tolist(), return_std=True)
+    np.testing.assert_allclose(known["score"], scores, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(known["std"], std, rtol=1e-4)
+    assert (std > 0).all()
+
+
+def test_lists_explore_as_those_of_the_model(model: TableModel) -> None:
+    users = np.array([5, 3, 17])
+    for explore in ("thompson", "ucb"):
+        options: dict[str, Any] = {"explore": explore, "explore_scale": 2.0, "random_state": 3}
+        items, scores = model.model.recommend(users, model.user_items[users], 4, **options)
+        answer = model.recommend(model.user_ids[users].tolist(), N=4, **options)
+        assert answer["item_id"].tolist() == model.item_ids[items.ravel()].tolist()
+        np.testing.assert_array_equal(answer["score"], scores.ravel())
+    rated = TableModel.from_table(table(), LinRFMRatings(4), show_progress=False)
+    with pytest.raises(NotSupportedError, match="explore is for LinRFM"):
+        rated.recommend(N=2, explore="ucb")
+
+
 def test_no_user_is_recommended_an_item_that_the_user_has(model: TableModel) -> None:
     answer = model.recommend(N=ITEMS)
     assert not pairs(answer) & pairs(table())
