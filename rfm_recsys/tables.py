@@ -146,7 +146,7 @@ class TableModel:
         unknown: Unknown = "error",
         return_std: bool = False,
         explore: str | None = None,
-        explore_scale: float = 1.0,
+        explore_scale: float = 0.5,
         random_state: Any = None,
     ) -> pd.DataFrame:
         """Return the best items of each user, best first.

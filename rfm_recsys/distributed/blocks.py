@@ -403,6 +403,10 @@ class DistributedBlocks:
         total = self.passes.summed("mean user", 0, _sums, self.blocks, self.U)
         return total[:-1], int(total[-1])
 
+    def item_weights(self) -> Floats:
+        """Return the sum of the confidences of what is observed of each item, liked or not, shape (items,)."""
+        return np.asarray(self.passes.summed("weigh items", 0, _item_weights, self.blocks))
+
     def some_rows(self, n: int) -> csr_matrix:
         """Return the signed confidences of about n users who have some, as many of each block."""
         of_each = -(-n // len(self.facts))
@@ -580,6 +584,10 @@ def _item_grams(block: UserBlock, R: Floats, chosen: NDArray[np.intp]) -> Floats
 
 def _sums(block: UserBlock, U: Floats) -> NDArray[np.float64]:
     return np.append(*_with(block, U=U).sums())
+
+
+def _item_weights(block: UserBlock) -> Floats:
+    return block.item_weights()
 
 
 def _rows(block: UserBlock, n: int) -> csr_matrix:

@@ -32,8 +32,7 @@ from rfm_recsys.errors import (
 from rfm_recsys.recommender.blocks import CHOSEN, WAYS, Settings
 from rfm_recsys.recommender.checkpoint import Checkpoint, fingerprint
 from rfm_recsys.recommender.forms import form_of, mean_user_of
-from rfm_recsys.recommender.model import LinRFM, choose_parameters, take
-from rfm_recsys.recommender.noise import SAMPLED, noise_of
+from rfm_recsys.recommender.model import LinRFM, choose_parameters, take, what_is_unsure
 from rfm_recsys.recommender.rounds import Callback, run_rounds
 from rfm_recsys.recommender.tuning import ENTRIES, settled
 from rfm_recsys.tables import TableModel, plain_ids
@@ -157,7 +156,7 @@ def fit(
         run_rounds(fitted, settings, last_round, False, callback)
         mean_user = mean_user_of(*fitted.sums(), fitted.dtype)
         with threads(0):
-            noise = noise_of(form_of(*fitted.factors(), mean_user), fitted.some_rows(SAMPLED))
+            learned = {"mean_user_": mean_user, **what_is_unsure(fitted, form_of(*fitted.factors(), mean_user))}
         if folder is not None:
             passes.stage = ""
             passes.expect(WRITING)
@@ -167,7 +166,7 @@ def fit(
                 written = passes.over("write users", WRITING, write_users, *given, fitted.U, common=(mean_user,))
                 client.gather(written)
     U, F = fitted.factors()
-    take(model, U, F, chosen, search, user_levels_=np.empty(0), mean_user_=mean_user, noise_=noise)
+    take(model, U, F, chosen, search, user_levels_=np.empty(0), **learned)
     no_users = csr_matrix((0, fitted.n_items), dtype=parameters["dtype"])
     return TableModel(model, no_users, pd.RangeIndex(0), item_ids)
 

@@ -75,6 +75,9 @@ class Users(Protocol):
     def sums(self) -> tuple[Floats, int]:
         """Return the sum of all users' factors, and the number of those which are not zero."""
 
+    def item_weights(self) -> Floats:
+        """Return the sum of the confidences of what is observed of each item, liked or not, shape (items,)."""
+
     def some_rows(self, n: int) -> csr_matrix:
         """Return the signed confidences of about n users who have some, or of all if they are fewer."""
 
@@ -136,6 +139,10 @@ class _Block:
         """Set the weights of the users in the AGOP; ``mean_count`` is that of all users."""
         counts = np.maximum(self.user_counts, 1) / mean_count
         self.root_weight = (counts ** (-settings.user_norm / 2)).astype(self.dtype)
+
+    def item_weights(self) -> Floats:
+        """Return the sum of the confidences of what is observed of each item, liked or not, shape (items,)."""
+        return np.bincount(self.indices, np.abs(self.confidence), self.n_items).astype(np.float64)
 
     def some_rows(self, n: int) -> csr_matrix:
         """Return the signed confidences of n users who have some, evenly spaced, or of all if they are fewer."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
@@ -62,17 +63,29 @@ from rfm_recsys.errors import (
 )
 from rfm_recsys.recommender.blocks import CHOSEN, WAYS, Settings
 from rfm_recsys.recommender.checkpoint import Checkpoint, fingerprint
-from rfm_recsys.recommender.forms import Form, fill_unknown, form_from, form_of, mean_user_of, with_rows
+from rfm_recsys.recommender.exploring import USER_SHARE, ItemPosterior
+from rfm_recsys.recommender.forms import (
+    LOW_RANK_INSTEAD,
+    Form,
+    LowRank,
+    fill_unknown,
+    form_from,
+    form_of,
+    mean_user_of,
+    with_rows,
+)
 from rfm_recsys.recommender.noise import SAMPLED, noise_of
 from rfm_recsys.recommender.rounds import Callback, block_of_users, check_fit_memory, run_rounds
 from rfm_recsys.recommender.tuning import FALLBACK, TRIALS, Row, choose, settled
 from rfm_recsys.recommender.values import MEANINGS, confidences, user_levels, weights
 
 EXPLORATIONS = ("thompson", "ucb")
+UNSURE = ("item_weights", "user_moments")  # arrays that a fit leaves to explore by
 MAX_WEIGHT = 1e12  # of alpha and regularization; their product has to leave room for digits
 
 log = logging.getLogger(__name__)
 
+Kept = TypeVar("Kept")
 Explanation = tuple[float, list[tuple[int, float]], Any]
 
 
@@ -91,6 +104,8 @@ class Fitted:
     user_levels_: Floats
     mean_user_: Floats
     noise_: float
+    item_weights_: Floats
+    user_moments_: Floats
 
 
 @dataclass(eq=False, repr=False)
@@ -154,6 +169,10 @@ class LinRFM(Fitted, Parameters):
         Factors of a user of whom no liked interaction is known: the mean of all others'.
     noise_ : float
         Noise level, in the unit of the scores: what the deviations of :meth:`score_std` are multiplied by.
+    item_weights_ : array, shape (items,)
+        Sums of the confidences of what is observed of each item: how much there is to explore.
+    user_moments_ : array, shape (factors, factors)
+        Mean of the outer products of the users' factors; not in the full form.
     search_ : list of dict
         What was tried: a setting, and how it ranks interactions that were hidden from it (``ndcg@10``, ``recall@20``,
         and ``score``, the root of their product). Empty where there was no choice.
@@ -285,11 +304,11 @@ class LinRFM(Fitted, Parameters):
         run_rounds(users, settings, kept, show_progress, callback)
         U, F = users.factors()
         mean_user = mean_user_of(*users.sums(), F.dtype)
+        with threads(parameters["num_threads"]):
+            unsure = what_is_unsure(users, form_of(U, F, mean_user))
         if settings.factors is not None:
             fill_unknown(U, mean_user)
-        with threads(parameters["num_threads"]):
-            noise = noise_of(form_of(U, F, mean_user), users.some_rows(SAMPLED))
-        take(self, U, F, chosen, search, user_levels_=levels, mean_user_=mean_user, noise_=noise)
+        take(self, U, F, chosen, search, user_levels_=levels, mean_user_=mean_user, **unsure)
         return self
 
     @property
@@ -396,7 +415,14 @@ class LinRFM(Fitted, Parameters):
         Ids beyond those stored make room: items in between have zeros. Of an id given twice, the last row counts.
         """
         ids, _ = check_ids(itemids, None, "item")
-        self.item_factors = with_rows(self._form().items, ids, self.recalculate_item(ids, item_users), "item")
+        form = self._form()
+        factors = with_rows(form.items, ids, self.recalculate_item(ids, item_users), "item")
+        learned: dict[str, Any] = {"item_factors": factors}
+        weights = getattr(self, "item_weights_", None)
+        if weights is not None:
+            observed = abs(self._confidences(item_users, self._levels(form.shape[0]))).sum(axis=1)
+            learned["item_weights_"] = with_rows(weights[:, None], ids, np.asarray(observed), "item")[:, 0]
+        vars(self).update(learned)
 
     def explain(
         self, userid: int, user_items: csr_matrix, itemid: int, user_weights: Any = None, N: int = 10
@@ -501,7 +527,7 @@ class LinRFM(Fitted, Parameters):
         *,
         return_std: bool = False,
         explore: str | None = None,
-        explore_scale: float = 1.0,
+        explore_scale: float = 0.5,
         random_state: Any = None,
     ) -> Any:
         """Return the best items of each user, best first, and their scores.
@@ -526,12 +552,14 @@ class LinRFM(Fitted, Parameters):
         return_std : bool
             Whether to return the standard deviations of the scores too; see :meth:`score_std`.
         explore : None, "thompson" or "ucb"
-            Whether to try what is uncertain. ``"thompson"`` ranks by a draw from the posterior of each user's factors,
-            so that an item comes first as often as it is likely to be the best one. ``"ucb"`` ranks by the score plus
-            its standard deviation, for which the posterior's factors are taken for independent (within a tenth or so
-            of those of ``return_std``). Not in the full form.
+            Whether to try what is uncertain: items that few have met, whose factors are those of any item until
+            something is known, and users of whom little is known. ``"thompson"`` ranks by a draw from both posteriors,
+            so that an item comes first as often as it is likely to be the best one. ``"ucb"`` ranks by what is expected
+            plus its standard deviation, for which a user's factors are taken for independent (within a tenth or so of
+            those of ``return_std``). Store what was shown and not taken with negative values: it is evidence, too. Not
+            in the full form.
         explore_scale : float, at least 0
-            What the deviations are multiplied by to explore.
+            What the deviations are multiplied by to explore: 1/2 costs next to nothing at first, 1 finds more.
         random_state : None, int, numpy Generator or RandomState
             Seed of the draws, None is seed 0. The same seed gives a user the same draw, whoever else is asked for: pass
             another one each day, or a Generator, for others.
@@ -579,10 +607,20 @@ class LinRFM(Fitted, Parameters):
             users = form.filled(form.fold_in(confidence) if recalculate_user else form.users_at(ids))
             listed = among(candidates, rows if filter_already_liked_items else None)
             ranked = form.items if candidates is None else form.items_at(candidates)
-            if explore == "thompson":
-                seed = check_generator(random_state).integers(2**64, dtype=np.uint64)
-                users = form.drawn(users, confidence, scale * noise, seed, ids)
-            spread = form.spread(confidence, scale * noise, ranked) if explore == "ucb" else None
+            spread = None
+            if explore is not None and not isinstance(form, LowRank):
+                raise NotSupportedError(f"the full form does not explore; {LOW_RANK_INSTEAD}")
+            if isinstance(form, LowRank) and explore is not None and scale > 0:
+                unsure, chosen = self._item_posterior(form, noise), slice(None) if candidates is None else candidates
+                if explore == "thompson":
+                    seed = check_generator(random_state).integers(2**64, dtype=np.uint64)
+                    users = form.drawn(users, confidence, scale * noise * USER_SHARE, seed, ids)
+                    ranked = self._drawn_items(unsure, scale, seed)[chosen]
+                else:
+                    of_users = form.spread(confidence, scale * noise, ranked)
+                    of_items = unsure.spread(users, scale, chosen)
+                    spread = np.hstack([of_users[0], of_items[0]]), np.hstack([of_users[1], of_items[1]])
+                    ranked = unsure.mean[chosen]
             found, scores = answer(form.best(users, ranked, listed, filtered, N, spread), candidates, False)
             if not return_std:
                 return (found[0], scores[0]) if single else (found, scores)
@@ -717,12 +755,39 @@ class LinRFM(Fitted, Parameters):
         return lists
 
     def _compared(self, form: Form) -> Floats:
-        """Return what similar items are found by, which is kept while the factors are the same arrays."""
-        kept = getattr(self, "_kept", None)
-        if kept is None or kept[0] is not form.users or kept[1] is not form.items:
-            self._kept = kept = (form.users, form.items, form.compared(form.items))
-        unit: Floats = kept[2]
-        return unit
+        """Return what similar items are found by."""
+        return self._keeping("compared", (form.users, form.items), lambda: form.compared(form.items))
+
+    def _item_posterior(self, form: LowRank, noise: float) -> ItemPosterior:
+        """Return what is known of the items, and what not."""
+        weights, moments = getattr(self, "item_weights_", np.zeros(0)), getattr(self, "user_moments_", None)
+        width = form.items.shape[1]
+        if moments is None or moments.shape != (width, width):
+            moments = form.items.dtype.type(1 / width) * np.eye(width, dtype=form.dtype)
+
+        def posterior() -> ItemPosterior:
+            known = np.zeros(form.shape[1])  # nothing is, of items that were set or folded in since the fit
+            known[: len(weights)] = weights[: len(known)]
+            return ItemPosterior.of(form.items, known, moments, noise)
+
+        return self._keeping("items", (form.items, weights, moments, noise), posterior)
+
+    def _drawn_items(self, unsure: ItemPosterior, scale: float, seed: np.uint64) -> Floats:
+        """Return a draw of all items' factors."""
+        return self._keeping("drawn", (unsure, scale, int(seed)), lambda: unsure.drawn(scale, seed))
+
+    def _keeping(self, what: str, of: tuple[Any, ...], make: Callable[[], Kept]) -> Kept:
+        """Return what was made, which is kept while all that it is of are the same objects, or equal numbers."""
+        kept = getattr(self, "_kept", {})
+        before = kept.get(what)
+        if before is not None and all(
+            one is other or (isinstance(one, float | int) and one == other)
+            for one, other in zip(before[0], of, strict=True)
+        ):
+            return before[1]  # type: ignore[no-any-return]
+        made = make()
+        self._kept = {**kept, what: (of, made)}  # at once, for another thread
+        return made
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is copied and pickled."""
@@ -842,6 +907,15 @@ def _wide_fits(parameters: dict[str, Any], weights: csr_matrix) -> bool:
     return True
 
 
+def what_is_unsure(users: Any, form: Form) -> dict[str, Any]:
+    """Return what a fit leaves for the posteriors of users and items, by the names of the attributes."""
+    unsure: dict[str, Any] = {"noise_": noise_of(form, users.some_rows(SAMPLED)), "item_weights_": users.item_weights()}
+    if isinstance(form, LowRank):
+        n_known = max(users.activity()[0], 1)
+        unsure["user_moments_"] = users.grams()[0] / form.dtype.type(n_known)
+    return unsure
+
+
 def take(
     model: LinRFM,
     user_factors: Any,
@@ -871,6 +945,7 @@ def content_of(model: LinRFM) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         arrays["user_levels"] = levels
     if form.mean_user is not None:
         arrays["mean_user"] = form.mean_user
+    arrays |= {name: getattr(model, f"{name}_") for name in UNSURE if hasattr(model, f"{name}_")}
     return parameters, arrays
 
 
@@ -886,6 +961,7 @@ def model_of(kind: type[Model], parameters: dict[str, Any], arrays: dict[str, ND
             model.noise_ = float(fitted["noise"])
     if "user_levels" in arrays:
         vars(model).update(user_levels_=np.asarray(arrays.pop("user_levels"), dtype=np.float64))
+    vars(model).update({f"{name}_": arrays.pop(name) for name in UNSURE if name in arrays})
     if "mean_user" in arrays:
         vars(model).update(mean_user_=arrays.pop("mean_user"))
     if arrays:

@@ -1,5 +1,6 @@
 """How sure a LinRFM is: deviations of scores, the noise level, and exploring by them."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from rfm_recsys import LinRFM
 from rfm_recsys.core.arrays import Floats
 from rfm_recsys.datasets import synthetic_movielens
 from rfm_recsys.errors import IdError, NotSupportedError, ParameterError
+from rfm_recsys.recommender.exploring import EVIDENCE, USER_SHARE, ItemPosterior
 from rfm_recsys.recommender.noise import HIDDEN
 
 LOWEST = np.finfo(np.float64).min
@@ -130,16 +132,60 @@ def low_rank(plays: csr_matrix) -> LinRFM:
     return LinRFM(6, **SETTINGS).fit(plays, show_progress=False)
 
 
+def item_posterior(model: LinRFM) -> ItemPosterior:
+    assert model.noise_ is not None
+    return ItemPosterior.of(model.item_factors, model.item_weights_, model.user_moments_, model.noise_)
+
+
+def test_a_new_item_may_be_like_any_other_and_a_known_one_is_itself(plays: csr_matrix) -> None:
+    with_new = csr_matrix((plays.data, plays.indices, plays.indptr), shape=(40, 27))  # two that nobody has met
+    model = LinRFM(6, **SETTINGS).fit(with_new, show_progress=False)
+    weights = np.abs(model._confidences(with_new)).sum(axis=0).A1
+    np.testing.assert_allclose(model.item_weights_, weights)
+    np.testing.assert_allclose(model.user_moments_, model.user_factors[np.arange(40) != 7].T @ np.delete(
+        model.user_factors, 7, axis=0) / 39)  # fmt: skip
+    unsure, F = item_posterior(model), model.item_factors
+    covariance = np.cov(F[:25].T, bias=True)
+    np.testing.assert_allclose(unsure.root @ unsure.root.T, covariance, atol=1e-12)
+    np.testing.assert_allclose(unsure.mean[25:], np.tile(F[:25].mean(axis=0), (2, 1)))
+    assert unsure.variance[25:].tolist() == [1, 1]
+    largest = np.linalg.eigvals(covariance @ model.user_moments_).real.max()
+    np.testing.assert_allclose(1 / unsure.variance, 1 + EVIDENCE * weights * largest / model.noise_**2)
+    share = unsure.variance[:, None]
+    np.testing.assert_allclose(unsure.mean, (1 - share) * F + share * F[:25].mean(axis=0), atol=1e-12)
+    draws = np.array([unsure.drawn(0.5, np.uint64(seed)) for seed in range(3000)])
+    for item in (3, 26):
+        expected = 0.25 * unsure.variance[item] * covariance
+        deviations = np.sqrt(np.outer(np.diag(expected), np.diag(expected)) / 3000)
+        assert (np.abs(np.cov(draws[:, item].T) - expected) < 6 * deviations).all()
+    greedy = model.recommend(np.arange(40), with_new, 3)[0]
+    found = model.recommend(np.arange(40), with_new, 3, explore="thompson", explore_scale=1)[0]
+    assert np.isin(found, (25, 26)).sum() > np.isin(greedy, (25, 26)).sum()
+
+
+def test_an_item_that_is_folded_in_is_as_known_as_its_interactions(low_rank: LinRFM, plays: csr_matrix) -> None:
+    model = copy.copy(low_rank)
+    model.partial_fit_items([25, 27], csr_matrix(plays.T)[[3, 4]])
+    weights = np.abs(model._confidences(csr_matrix(plays.T)[[3, 4]], model.user_levels_)).sum(axis=1).A1
+    np.testing.assert_allclose(model.item_weights_, [*low_rank.item_weights_, weights[0], 0, weights[1]])
+    ids, _ = model.recommend(0, csr_matrix((1, 28)), 28, explore="thompson")
+    assert sorted(ids) == [*range(28)]
+
+
 @pytest.mark.parametrize("recalculate_user", [False, True])
 def test_thompson_draws_from_the_posterior(low_rank: LinRFM, plays: csr_matrix, recalculate_user: bool) -> None:
     user, n_draws = 3, 3000
+    low_rank = copy.copy(low_rank)
+    low_rank.item_weights_ = np.full(25, 1e12)  # so that nothing is unsure of the items
     mean, covariance = brute_force(low_rank, plays[user])
+    covariance *= (0.7 * USER_SHARE) ** 2
     generator = np.random.default_rng(1)
     draws = np.empty((n_draws, 25))
     for draw in draws:
         ids, scores = low_rank.recommend(
-            user, plays[user], 25, False, recalculate_user=recalculate_user, explore="thompson", random_state=generator
-        )
+            user, plays[user], 25, False, recalculate_user=recalculate_user, explore="thompson", explore_scale=0.7,
+            random_state=generator,
+        )  # fmt: skip
         draw[ids] = scores
     error = np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)) / n_draws)
     assert (np.abs(draws.mean(axis=0) - mean) < 4 * np.sqrt(np.diag(covariance) / n_draws)).all()
@@ -163,20 +209,25 @@ def test_a_draw_depends_on_the_seed_and_the_user_alone(low_rank: LinRFM, plays: 
 def test_ucb_adds_the_deviation(low_rank: LinRFM, plays: csr_matrix) -> None:
     users = np.arange(40)
     ids, scores, std = low_rank.recommend(users, plays, 25, False, explore="ucb", explore_scale=2, return_std=True)
-    plain = low_rank.score(users, np.arange(25))
+    unsure = item_posterior(low_rank)
+    plain = low_rank.user_factors @ unsure.mean.T
     added = scores - np.take_along_axis(plain, ids, 1)
     F = low_rank.item_factors
     precision = 1 + np.maximum(np.abs(low_rank._confidences(plays)).toarray() - 1, 0) @ F**2
-    independent = low_rank.noise_ * np.sqrt((1 / precision) @ (F**2).T)
+    variance = low_rank.noise_**2 * ((1 / precision) @ (F**2).T)
+    users_part = np.sqrt(variance)
+    variance += np.sum((low_rank.user_factors @ unsure.root) ** 2, axis=1)[:, None] * unsure.variance
+    independent = np.sqrt(variance)
     np.testing.assert_allclose(added, 2 * np.take_along_axis(independent, ids, 1), atol=1e-9)
-    assert np.corrcoef(added.ravel(), std.ravel())[0, 1] > 0.95
+    assert np.corrcoef(np.take_along_axis(users_part, ids, 1).ravel(), std.ravel())[0, 1] > 0.95
     assert (np.diff(scores, axis=1) <= 0).all()
 
 
 def test_the_deviations_of_ucb_are_near_the_exact_ones() -> None:
     data = synthetic_movielens(300, 400, 20_000).to_csr()
     model = LinRFM(32).fit(data, show_progress=False)
-    ids, scores, std = model.recommend(np.arange(300), data, 20, explore="ucb", return_std=True)
+    model.item_weights_ = np.full(400, 1e12)
+    ids, scores, std = model.recommend(np.arange(300), data, 20, explore="ucb", explore_scale=1, return_std=True)
     ratio = (scores - model.score(np.arange(300), ids)) / std
     assert np.abs(np.median(ratio) - 1) < 0.1
     assert np.quantile(ratio, 0.05) > 0.85
