@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from rfm_recsys.core.arrays import Floats
 from rfm_recsys.core.linalg import eigh, gram, multiply
 
-EVIDENCE = 3.0  # observations that one of an item counts for: the noise level is that of pairs that nobody has observed
-# of the noise level in draws of users: about what the scores from two halves of a history differ by, which is .12 to .4
+KNOWN = 5.0  # usual interactions that say as much about an item as that it is one of the catalogue
+# of the noise level in draws of users: about what the scores from two halves of a history differ by, which is .15 to .4
 # of it on five data sets; the rest of what a score is off by is chance, and no reason to explore
-USER_SHARE = 0.25
+USER_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,14 @@ class ItemPosterior:
     root: Floats
 
     @classmethod
-    def of(cls, items: Floats, weights: Floats, moments: Floats, noise: float) -> Self:
-        """Return the posterior by the items' factors and sums of weights, and the users' second moments."""
-        known = items[weights > 0] if (weights > 0).any() else items
+    def of(cls, items: Floats, observed: Floats) -> Self:
+        """Return the posterior by the items' factors, and how many usual interactions are observed of each."""
+        known = items[observed > 0] if (observed > 0).any() else items
         center = known.mean(axis=0, dtype=np.float64)
         values, vectors = eigh(gram(known, known).astype(np.float64) / len(known) - np.outer(center, center))
-        root = vectors * np.sqrt(np.maximum(values, 0))
-        # of the scores of an item, in the direction in which they vary most
-        largest = max(eigh(root.T @ moments.astype(np.float64) @ root)[0][-1], 0)
-        evidence = EVIDENCE * largest / max(noise**2, float(np.finfo(np.float32).tiny)) * weights
-        variance = (1 / (1 + evidence)).astype(items.dtype)
-        mean = items + variance[:, None] * (center.astype(items.dtype) - items)
-        return cls(mean, variance, root.astype(items.dtype))
+        root = (vectors * np.sqrt(np.maximum(values, 0))).astype(items.dtype)
+        variance = (1 / (1 + observed / KNOWN)).astype(items.dtype)
+        return cls(items + variance[:, None] * (center.astype(items.dtype) - items), variance, root)
 
     def drawn(self, scale: float, seed: np.uint64) -> Floats:
         """Return factors of all items, with ``scale`` times the deviations: the same for the same seed."""

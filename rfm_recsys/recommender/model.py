@@ -61,7 +61,7 @@ from rfm_recsys.errors import (
     ParameterError,
     parameter_warning,
 )
-from rfm_recsys.recommender.blocks import CHOSEN, WAYS, Settings
+from rfm_recsys.recommender.blocks import CHOSEN, WAYS, Settings, Users
 from rfm_recsys.recommender.checkpoint import Checkpoint, fingerprint
 from rfm_recsys.recommender.exploring import USER_SHARE, ItemPosterior
 from rfm_recsys.recommender.forms import (
@@ -80,7 +80,6 @@ from rfm_recsys.recommender.tuning import FALLBACK, TRIALS, Row, choose, settled
 from rfm_recsys.recommender.values import MEANINGS, confidences, user_levels, weights
 
 EXPLORATIONS = ("thompson", "ucb")
-UNSURE = ("item_weights", "user_moments")  # arrays that a fit leaves to explore by
 MAX_WEIGHT = 1e12  # of alpha and regularization; their product has to leave room for digits
 
 log = logging.getLogger(__name__)
@@ -105,7 +104,6 @@ class Fitted:
     mean_user_: Floats
     noise_: float
     item_weights_: Floats
-    user_moments_: Floats
 
 
 @dataclass(eq=False, repr=False)
@@ -171,8 +169,6 @@ class LinRFM(Fitted, Parameters):
         Noise level, in the unit of the scores: what the deviations of :meth:`score_std` are multiplied by.
     item_weights_ : array, shape (items,)
         Sums of the confidences of what is observed of each item: how much there is to explore.
-    user_moments_ : array, shape (factors, factors)
-        Mean of the outer products of the users' factors; not in the full form.
     search_ : list of dict
         What was tried: a setting, and how it ranks interactions that were hidden from it (``ndcg@10``, ``recall@20``,
         and ``score``, the root of their product). Empty where there was no choice.
@@ -611,13 +607,13 @@ class LinRFM(Fitted, Parameters):
             if explore is not None and not isinstance(form, LowRank):
                 raise NotSupportedError(f"the full form does not explore; {LOW_RANK_INSTEAD}")
             if isinstance(form, LowRank) and explore is not None and scale > 0:
-                unsure, chosen = self._item_posterior(form, noise), slice(None) if candidates is None else candidates
+                unsure, chosen = self._item_posterior(form), slice(None) if candidates is None else candidates
                 if explore == "thompson":
                     seed = check_generator(random_state).integers(2**64, dtype=np.uint64)
                     users = form.drawn(users, confidence, scale * noise * USER_SHARE, seed, ids)
                     ranked = self._drawn_items(unsure, scale, seed)[chosen]
                 else:
-                    of_users = form.spread(confidence, scale * noise, ranked)
+                    of_users = form.spread(confidence, scale * noise * USER_SHARE, ranked)
                     of_items = unsure.spread(users, scale, chosen)
                     spread = np.hstack([of_users[0], of_items[0]]), np.hstack([of_users[1], of_items[1]])
                     ranked = unsure.mean[chosen]
@@ -758,19 +754,16 @@ class LinRFM(Fitted, Parameters):
         """Return what similar items are found by."""
         return self._keeping("compared", (form.users, form.items), lambda: form.compared(form.items))
 
-    def _item_posterior(self, form: LowRank, noise: float) -> ItemPosterior:
-        """Return what is known of the items, and what not."""
-        weights, moments = getattr(self, "item_weights_", np.zeros(0)), getattr(self, "user_moments_", None)
-        width = form.items.shape[1]
-        if moments is None or moments.shape != (width, width):
-            moments = form.items.dtype.type(1 / width) * np.eye(width, dtype=form.dtype)
+    def _item_posterior(self, form: LowRank) -> ItemPosterior:
+        """Return what is known of the items, and what not: nothing, of those that were set by hand since the fit."""
+        weights, alpha = getattr(self, "item_weights_", np.zeros(0)), float(self._in_use()["alpha"])
 
         def posterior() -> ItemPosterior:
-            known = np.zeros(form.shape[1])  # nothing is, of items that were set or folded in since the fit
-            known[: len(weights)] = weights[: len(known)]
-            return ItemPosterior.of(form.items, known, moments, noise)
+            observed = np.zeros(form.shape[1])
+            observed[: len(weights)] = weights[: len(observed)] / alpha
+            return ItemPosterior.of(form.items, observed)
 
-        return self._keeping("items", (form.items, weights, moments, noise), posterior)
+        return self._keeping("items", (form.items, weights, alpha), posterior)
 
     def _drawn_items(self, unsure: ItemPosterior, scale: float, seed: np.uint64) -> Floats:
         """Return a draw of all items' factors."""
@@ -907,13 +900,9 @@ def _wide_fits(parameters: dict[str, Any], weights: csr_matrix) -> bool:
     return True
 
 
-def what_is_unsure(users: Any, form: Form) -> dict[str, Any]:
+def what_is_unsure(users: Users, form: Form) -> dict[str, Any]:
     """Return what a fit leaves for the posteriors of users and items, by the names of the attributes."""
-    unsure: dict[str, Any] = {"noise_": noise_of(form, users.some_rows(SAMPLED)), "item_weights_": users.item_weights()}
-    if isinstance(form, LowRank):
-        n_known = max(users.activity()[0], 1)
-        unsure["user_moments_"] = users.grams()[0] / form.dtype.type(n_known)
-    return unsure
+    return {"noise_": noise_of(form, users.some_rows(SAMPLED)), "item_weights_": users.item_weights()}
 
 
 def take(
@@ -945,7 +934,8 @@ def content_of(model: LinRFM) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         arrays["user_levels"] = levels
     if form.mean_user is not None:
         arrays["mean_user"] = form.mean_user
-    arrays |= {name: getattr(model, f"{name}_") for name in UNSURE if hasattr(model, f"{name}_")}
+    if hasattr(model, "item_weights_"):
+        arrays["item_weights"] = model.item_weights_
     return parameters, arrays
 
 
@@ -961,7 +951,8 @@ def model_of(kind: type[Model], parameters: dict[str, Any], arrays: dict[str, ND
             model.noise_ = float(fitted["noise"])
     if "user_levels" in arrays:
         vars(model).update(user_levels_=np.asarray(arrays.pop("user_levels"), dtype=np.float64))
-    vars(model).update({f"{name}_": arrays.pop(name) for name in UNSURE if name in arrays})
+    if "item_weights" in arrays:
+        vars(model).update(item_weights_=arrays.pop("item_weights"))
     if "mean_user" in arrays:
         vars(model).update(mean_user_=arrays.pop("mean_user"))
     if arrays:

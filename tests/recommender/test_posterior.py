@@ -13,7 +13,7 @@ from rfm_recsys import LinRFM
 from rfm_recsys.core.arrays import Floats
 from rfm_recsys.datasets import synthetic_movielens
 from rfm_recsys.errors import IdError, NotSupportedError, ParameterError
-from rfm_recsys.recommender.exploring import EVIDENCE, USER_SHARE, ItemPosterior
+from rfm_recsys.recommender.exploring import KNOWN, USER_SHARE, ItemPosterior
 from rfm_recsys.recommender.noise import HIDDEN
 
 LOWEST = np.finfo(np.float64).min
@@ -133,8 +133,7 @@ def low_rank(plays: csr_matrix) -> LinRFM:
 
 
 def item_posterior(model: LinRFM) -> ItemPosterior:
-    assert model.noise_ is not None
-    return ItemPosterior.of(model.item_factors, model.item_weights_, model.user_moments_, model.noise_)
+    return ItemPosterior.of(model.item_factors, model.item_weights_ / model.alpha_)
 
 
 def test_a_new_item_may_be_like_any_other_and_a_known_one_is_itself(plays: csr_matrix) -> None:
@@ -142,15 +141,12 @@ def test_a_new_item_may_be_like_any_other_and_a_known_one_is_itself(plays: csr_m
     model = LinRFM(6, **SETTINGS).fit(with_new, show_progress=False)
     weights = np.abs(model._confidences(with_new)).sum(axis=0).A1
     np.testing.assert_allclose(model.item_weights_, weights)
-    np.testing.assert_allclose(model.user_moments_, model.user_factors[np.arange(40) != 7].T @ np.delete(
-        model.user_factors, 7, axis=0) / 39)  # fmt: skip
     unsure, F = item_posterior(model), model.item_factors
     covariance = np.cov(F[:25].T, bias=True)
     np.testing.assert_allclose(unsure.root @ unsure.root.T, covariance, atol=1e-12)
     np.testing.assert_allclose(unsure.mean[25:], np.tile(F[:25].mean(axis=0), (2, 1)))
     assert unsure.variance[25:].tolist() == [1, 1]
-    largest = np.linalg.eigvals(covariance @ model.user_moments_).real.max()
-    np.testing.assert_allclose(1 / unsure.variance, 1 + EVIDENCE * weights * largest / model.noise_**2)
+    np.testing.assert_allclose(1 / unsure.variance, 1 + weights / model.alpha_ / KNOWN)
     share = unsure.variance[:, None]
     np.testing.assert_allclose(unsure.mean, (1 - share) * F + share * F[:25].mean(axis=0), atol=1e-12)
     draws = np.array([unsure.drawn(0.5, np.uint64(seed)) for seed in range(3000)])
@@ -214,7 +210,7 @@ def test_ucb_adds_the_deviation(low_rank: LinRFM, plays: csr_matrix) -> None:
     added = scores - np.take_along_axis(plain, ids, 1)
     F = low_rank.item_factors
     precision = 1 + np.maximum(np.abs(low_rank._confidences(plays)).toarray() - 1, 0) @ F**2
-    variance = low_rank.noise_**2 * ((1 / precision) @ (F**2).T)
+    variance = (USER_SHARE * low_rank.noise_) ** 2 * ((1 / precision) @ (F**2).T)
     users_part = np.sqrt(variance)
     variance += np.sum((low_rank.user_factors @ unsure.root) ** 2, axis=1)[:, None] * unsure.variance
     independent = np.sqrt(variance)
@@ -228,7 +224,7 @@ def test_the_deviations_of_ucb_are_near_the_exact_ones() -> None:
     model = LinRFM(32).fit(data, show_progress=False)
     model.item_weights_ = np.full(400, 1e12)
     ids, scores, std = model.recommend(np.arange(300), data, 20, explore="ucb", explore_scale=1, return_std=True)
-    ratio = (scores - model.score(np.arange(300), ids)) / std
+    ratio = (scores - model.score(np.arange(300), ids)) / (USER_SHARE * std)
     assert np.abs(np.median(ratio) - 1) < 0.1
     assert np.quantile(ratio, 0.05) > 0.85
     assert np.quantile(ratio, 0.95) < 1.25
