@@ -380,14 +380,18 @@ class LinRFM(Fitted, Parameters):
         NotSupportedError (a NotImplementedError)
             In the full form, in which an item is more than factors.
         """
-        form = self._form()
         ids, single = check_ids(itemid, None, "item")
+        factors, _ = self._items_folded_in(ids, item_users)
+        return factors[0] if single else factors
+
+    def _items_folded_in(self, ids: NDArray[np.intp], item_users: csr_matrix) -> tuple[Floats, Floats]:
+        """Return the factors of items, and the sums of their confidences."""
+        form = self._form()
         rows = check_interactions(item_users, form.dtype, rows=len(ids), columns=form.shape[0], name="item_users")
         with self._on_threads():
-            factors = form.fold_in_items(
-                self._confidences(rows, self._levels(form.shape[0])), Settings.of(self._in_use())
-            )
-        return factors[0] if single else factors
+            confidence = self._confidences(rows, self._levels(form.shape[0]))
+            factors = form.fold_in_items(confidence, Settings.of(self._in_use()))
+        return factors, np.asarray(abs(confidence).sum(axis=1, dtype=np.float64)).ravel()
 
     def partial_fit_users(self, userids: ArrayLike, user_items: csr_matrix) -> None:
         """Fold users in, new ones too, and store their factors; see :meth:`recalculate_user`.
@@ -411,13 +415,11 @@ class LinRFM(Fitted, Parameters):
         Ids beyond those stored make room: items in between have zeros. Of an id given twice, the last row counts.
         """
         ids, _ = check_ids(itemids, None, "item")
-        form = self._form()
-        factors = with_rows(form.items, ids, self.recalculate_item(ids, item_users), "item")
-        learned: dict[str, Any] = {"item_factors": factors}
+        factors, observed = self._items_folded_in(ids, item_users)
+        learned: dict[str, Any] = {"item_factors": with_rows(self._form().items, ids, factors, "item")}
         weights = getattr(self, "item_weights_", None)
         if weights is not None:
-            observed = abs(self._confidences(item_users, self._levels(form.shape[0]))).sum(axis=1)
-            learned["item_weights_"] = with_rows(weights[:, None], ids, np.asarray(observed), "item")[:, 0]
+            learned["item_weights_"] = with_rows(weights[:, None], ids, observed[:, None], "item")[:, 0]
         vars(self).update(learned)
 
     def explain(
