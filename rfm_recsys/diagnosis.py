@@ -14,7 +14,7 @@ from rfm_recsys.core.arrays import Floats, row_of_entry
 from rfm_recsys.core.checks import check_integer, check_interactions
 from rfm_recsys.core.linalg import decomposed, eigh
 from rfm_recsys.errors import NotSupportedError
-from rfm_recsys.recommender.forms import LowRank
+from rfm_recsys.recommender.forms import Form, LowRank
 from rfm_recsys.recommender.model import LinRFM
 from rfm_recsys.recommender.noise import SAMPLED, unseen_pairs
 from rfm_recsys.tables import TableModel
@@ -107,12 +107,12 @@ def user_oddity(model: LinRFM, user_items: csr_matrix, show_progress: bool = Fal
     return odd
 
 
-def _covariance(form: Any, items: NDArray[np.integer[Any]]) -> Floats:
+def _covariance(form: Form, items: NDArray[np.integer[Any]]) -> Floats:
     """Return S of some items, float64."""
     if isinstance(form, LowRank):
         F = form.items[items].astype(np.float64)
         return np.asarray(F @ F.T)
-    return np.asarray(form.items[np.ix_(items, items)], dtype=np.float64)
+    return form.items[np.ix_(items, items)].astype(np.float64)  # type: ignore[no-any-return]
 
 
 def _gain_of_two(unit: Floats, covariance: Floats) -> float:
@@ -142,7 +142,9 @@ def _standardised(z: Floats, group: NDArray[np.integer[Any]], n: int, few: float
     mean = (np.bincount(group, z, n) + few * (z.mean() if len(z) else 0)) / counts
     square = np.bincount(group, (z - mean[group]) ** 2, n) + few * (z.var() if len(z) else 0)
     deviation = np.sqrt(square / counts)[group]
-    return np.divide(z - mean[group], deviation, out=np.zeros_like(z), where=deviation > 0)
+    out: Floats = np.zeros_like(z)
+    np.divide(z - mean[group], deviation, out=out, where=deviation > 0)
+    return out
 
 
 def _beside_alike(values: Floats, counts: NDArray[np.integer[Any]]) -> Floats:

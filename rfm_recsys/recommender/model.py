@@ -788,6 +788,16 @@ class LinRFM(Fitted, Parameters):
         """Return what is copied and pickled."""
         return {name: value for name, value in vars(self).items() if name != "_kept"}
 
+    def item_vectors(self) -> Floats:
+        """Return a vector of length 1 for each item, shape (items, factors), the cosines of which are its similarities.
+
+        Those of :meth:`similar_items`; for :func:`rfm_recsys.reranking.rerank`, for clusters, or for an index of
+        neighbours.
+        """
+        form = self._form()
+        with self._on_threads():
+            return self._compared(form).copy()
+
     def similar_items(
         self,
         itemid: ArrayLike,

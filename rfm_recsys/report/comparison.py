@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from rfm_recsys.evaluation.comparison import FORMAT, VERSION
-from rfm_recsys.evaluation.metrics import metric_of
+from rfm_recsys.evaluation.metrics import CATALOGUE_METRICS, metric_of
 from rfm_recsys.report.comparison_plots import by_cutoff, by_group, differences, quality_and_time, tuning
 from rfm_recsys.report.page import (
     APOSTROPHE,
@@ -59,6 +59,7 @@ def render_report(result: dict[str, Any]) -> str:
         rows=_rows(comparison),
         runs={row["model"]: _runs(row) for row in comparison.measured},
         definitions=_definitions(comparison),
+        beyond=_beyond(comparison),
         all_metrics=comparison.metrics,
         measured=comparison.measured,
         figures=figures,
@@ -152,6 +153,25 @@ def _column(texts: list[str], values: list[float | None], best: str, below: list
     known = [(value, text) for value, text in zip(values, texts, strict=True) if value is not None]
     winner = (min if best == "low" else max)(known)[1] if best and len(known) > 1 else None
     return [Cell(text, under, text == winner) for text, under in zip(texts, below, strict=True)]
+
+
+def _beyond(comparison: Comparison) -> tuple[list[tuple[str, str, str]], list[tuple[str, list[Cell]]]]:
+    """Return what is measured of all lists together: name, arrow and definition of each metric, and each model's cells.
+
+    At the cut-off that models are judged by; empty where the result has none of it.
+    """
+    cutoff = comparison.metric.partition("@")[2]
+    names = [name for name in CATALOGUE_METRICS if f"{name}@{cutoff}" in comparison.metrics]
+    columns, headings = [], []
+    for name in names:
+        metric, values = f"{name}@{cutoff}", [estimate(row, f"{name}@{cutoff}")["mean"] for row in comparison.measured]
+        columns.append(_column([number(value) for value in values], values, better_end(metric), [""] * len(values)))
+        known = metric_of(metric)
+        headings.append(
+            (metric, {"low": "↓", "high": "↑", "": ""}[better_end(metric)], known.definition if known else "")
+        )
+    cells = zip(*columns, strict=True) if columns else ()
+    return headings, [(row["model"], list(each)) for row, each in zip(comparison.measured, cells, strict=False)]
 
 
 def _lead(comparison: Comparison, row: dict[str, Any]) -> Cell:
