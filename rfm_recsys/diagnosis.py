@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
+from scipy.linalg import eigh, solve_triangular
 from scipy.sparse import csr_matrix
 from tqdm.auto import tqdm
 
 from rfm_recsys.core.arrays import Floats, row_of_entry
 from rfm_recsys.core.checks import check_integer, check_interactions
-from rfm_recsys.core.linalg import decomposed, eigh
+from rfm_recsys.core.linalg import decomposed
 from rfm_recsys.errors import NotSupportedError
 from rfm_recsys.recommender.forms import Form, LowRank
 from rfm_recsys.recommender.model import LinRFM
@@ -21,7 +21,7 @@ from rfm_recsys.tables import TableModel
 
 FEW = 5.0  # interactions that the mean of all counts for beside those of an item
 LEAST = 4  # liked items of a user who can be judged
-MOST = 400  # liked items of a user that are looked at
+MOST = 200  # liked items of a user that are looked at
 BINS = 10
 
 
@@ -91,14 +91,15 @@ def user_oddity(model: LinRFM, user_items: csr_matrix, show_progress: bool = Fal
     unit = model._compared(form).astype(np.float64)
     counts = np.bincount(row_of_entry(rows.indptr)[confidence.data > 0], minlength=rows.shape[0])
     gain = np.full(rows.shape[0], np.nan)
-    for user in tqdm(np.flatnonzero(counts >= LEAST), disable=not show_progress, desc="users", unit="user"):
-        entries = slice(confidence.indptr[user], confidence.indptr[user + 1])
-        items, c = confidence.indices[entries], confidence.data[entries].astype(np.float64)
-        items, c = items[c > 0], c[c > 0]
-        if len(items) > MOST:
-            some = np.linspace(0, len(items) - 1, MOST).astype(np.intp)
-            items, c = items[some], c[some]
-        gain[user] = _gain_of_two(unit[items], _covariance(form, items) + np.diag(1 / c))
+    with model._on_threads():  # one for BLAS, which several would only slow down on matrices this small
+        for user in tqdm(np.flatnonzero(counts >= LEAST), disable=not show_progress, desc="users", unit="user"):
+            entries = slice(confidence.indptr[user], confidence.indptr[user + 1])
+            items, c = confidence.indices[entries], confidence.data[entries].astype(np.float64)
+            items, c = items[c > 0], c[c > 0]
+            if len(items) > MOST:
+                some = np.linspace(0, len(items) - 1, MOST).astype(np.intp)
+                items, c = items[some], c[some]
+            gain[user] = _gain_of_two(unit[items], _covariance(form, items) + np.diag(1 / c))
     judged = np.isfinite(gain)
     odd = np.full(rows.shape[0], np.nan)
     length = np.log1p(counts[judged])
@@ -121,7 +122,8 @@ def _gain_of_two(unit: Floats, covariance: Floats) -> float:
     The parts are those of the signs of the second eigenvector of the cosines.
     """
     similar = unit @ unit.T
-    part = eigh(similar)[1][:, -2] > 0
+    n = len(similar)
+    part = decomposed(eigh, similar, subset_by_index=[n - 2, n - 2])[1][:, 0] > 0
     whole = _log_evidence(covariance)
     if not 0 < part.sum() < len(part):
         return 0.0

@@ -11,11 +11,11 @@ from places import PACKAGE
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("core",),
-    ("recommender", "completion", "ratings", "regression"),  # the four algorithms
+    ("recommender", "completion", "ratings", "regression", "reranking"),  # the four algorithms, and a step after them
     ("als",),
     ("datasets",),
     ("tables",),
-    ("evaluation", "distributed"),
+    ("evaluation", "distributed", "diagnosis"),
     ("paper",),
     ("report",),
     ("cli",),
