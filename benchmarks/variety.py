@@ -109,7 +109,7 @@ def main() -> None:
         panel.set_xlim(*((0.4, 1.1) if "divergence" in goal else (0.95, 1.9)))
         panel.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("NDCG@10, of the recommended lists'")
-    axes[0].legend(fontsize=7, loc="lower left")
+    axes[1].legend(fontsize=7, loc="lower right")
     figure.tight_layout()
     figure.savefig(RESULTS / "variety.png", dpi=110)
 
