@@ -732,6 +732,49 @@ def recommend(draw: Draw, model: LinRFM) -> None:
     check_top(answer, *_scores(model, U), excluded, candidates, N, shape, model.item_factors.dtype)
 
 
+def explore(draw: Draw, model: LinRFM) -> None:
+    n_users, n_items = shape_of(model)
+    ids, N = ids_of(draw, n_users), sizes(draw, n_items)
+    rows = matrix_of(draw, how_many(ids), n_items, csr_only=True)
+    how = one_of(draw, ["thompson", "ucb", None])
+    scale, seed = one_of(draw, [0.5, 0, 1, 1e9]), one_of(draw, [None, 0, 7])
+    only = ids_of(draw, n_items, 30) if draw(seldom) else None
+    answer = attempt(
+        model,
+        lambda: model.recommend(
+            ids, rows.given, N, recalculate_user=one_of(draw, [False, True]), items=only, return_std=True, explore=how,
+            explore_scale=scale, random_state=seed,
+        ),
+        *(rows.given, model.user_factors, model.item_factors),
+    )  # fmt: skip
+    if answer is REFUSED:
+        return
+    found, scores, std = (np.atleast_2d(part) for part in answer)
+    assert found.shape == scores.shape == std.shape
+    assert np.isfinite(std).all()
+    assert (std >= 0).all()
+    ranked = scores > np.finfo(scores.dtype).min
+    assert (np.diff(scores, axis=1) <= 0).all()
+    for row, kept in zip(found, ranked, strict=True):
+        assert len(set(row[kept].tolist())) == kept.sum()
+
+
+def unsure(draw: Draw, model: LinRFM) -> None:
+    n_users, n_items = shape_of(model)
+    ids, items = ids_of(draw, n_users), ids_of(draw, n_items, 30)
+    rows = matrix_of(draw, how_many(ids), n_items)
+    scores = attempt(model, lambda: model.score(ids, items))
+    std = attempt(model, lambda: model.score_std(ids, rows.given, items), rows.given)
+    for answer in (scores, std):
+        if answer is not REFUSED:
+            assert np.shape(answer) == tuple(len(listed(each)) for each in (ids, items) if np.ndim(each) > 0)
+    if std is not REFUSED:
+        assert np.isfinite(std).all()
+    left_out = attempt(model, lambda: model.leave_one_out(rows.given, one_of(draw, [True, False])), rows.given)
+    if isinstance(left_out, tuple):
+        assert (left_out[0].indices == left_out[1].indices).all()
+
+
 def recommend_all(draw: Draw, model: LinRFM) -> None:
     n_users, n_items = shape_of(model)
     rows, N = matrix_of(draw, n_users, n_items, csr_only=True), sizes(draw, n_items)
@@ -969,6 +1012,7 @@ def norms(draw: Draw, model: LinRFM) -> None:
 
 OPERATIONS = [
     *(fit, partial_fit_users, partial_fit_items, recalculate_user, recalculate_item, recommend, recommend_all),
+    *(explore, unsure),
     *(rank_items, similar_items, similar_users, explain, save, load, pickled, set_params, construct, norms),
 ]
 
@@ -1002,7 +1046,10 @@ class Machine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def ask(self, data: st.DataObject) -> None:
-        self._do(data.draw(st.sampled_from([recommend, recommend_all, rank_items, similar_items, similar_users])), data)
+        self._do(
+            data.draw(st.sampled_from([recommend, explore, recommend_all, rank_items, similar_items, similar_users])),
+            data,
+        )
 
     @rule(data=st.data())
     def fold_in(self, data: st.DataObject) -> None:

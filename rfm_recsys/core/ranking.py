@@ -119,12 +119,21 @@ def asked_of(
 
     Raises IdError for an unknown item, and ParameterError for another shape.
     """
-    given = np.asarray(items)
-    if given.ndim > 2 or (given.ndim == 2 and len(given) != n_users):
-        raise ParameterError(f"items have the shape {given.shape}; pass (items,), or ({n_users}, items) for the users")
-    ids, _ = check_ids(given.ravel() if given.ndim else items, n_items, "item")
-    rows = ids.reshape(given.shape) if given.ndim == 2 else np.broadcast_to(ids, (n_users, len(ids)))
-    axes = tuple(axis for axis, one in enumerate((single, given.ndim == 0)) if one)
+    try:
+        wide = isinstance(items, list | tuple | np.ndarray) and np.ndim(items) > 1
+    except ValueError:  # of a list of lists, for which check_ids has words
+        wide = False
+    if wide:
+        given = np.asarray(items)
+        if given.ndim > 2 or len(given) != n_users:
+            raise ParameterError(
+                f"items have the shape {given.shape}; pass (items,), or ({n_users}, items) for the users"
+            )
+        rows, single_item = check_ids(given.ravel(), n_items, "item")[0].reshape(given.shape), False
+    else:
+        ids, single_item = check_ids(items, n_items, "item")
+        rows = np.broadcast_to(ids, (n_users, len(ids)))
+    axes = tuple(axis for axis, one in enumerate((single, single_item)) if one)
 
     def squeezed(values: NDArray[Any]) -> Any:
         return values.squeeze(axis=axes)[()]

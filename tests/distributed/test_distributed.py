@@ -116,6 +116,8 @@ def test_the_factors_are_those_of_one_machine(processes: Client, matrix: csr_mat
     )
     assert distance(fitted.model.item_factors, local.item_factors) < 1e-8
     np.testing.assert_allclose(here, losses, rtol=1e-10)
+    np.testing.assert_allclose(fitted.model.item_weights_, local.item_weights_)
+    assert fitted.model.noise_ == pytest.approx(local.noise_, rel=0.1)  # estimated on about as many users of each block
     ids, _ = fitted.model.recommend(np.arange(600), matrix, recalculate_user=True)
     expected, _ = local.recommend(np.arange(600), matrix)
     np.testing.assert_array_equal(ids, expected)
