@@ -15,6 +15,7 @@ import pytest
 from sample_comparison import sample
 
 from rfm_recsys.errors import DataError
+from rfm_recsys.evaluation.metrics import CATALOGUE_METRICS
 from rfm_recsys.report import comparison_plots
 from rfm_recsys.report.comparison import render_report, verdict, write_report
 from rfm_recsys.report.page import number, seconds
@@ -125,6 +126,29 @@ def test_every_number_of_the_table_is_there(page: str) -> None:
         assert str(value) in words
     for metric in ("capped_recall@k", "ndcg@k", "recall@k"):
         assert metric in words
+
+
+def test_what_is_beyond_accuracy_stands_in_a_table_with_its_definitions() -> None:
+    result = sample(["LinRFM", "ALS", "EASE"])
+    values = {"coverage@100": (0.41, 0.62, 0.5), "gini@100": (0.81, 0.71, 0.9), "novelty@100": (2.5, 3.5, 3.0)}
+    for metric, each in values.items():
+        for row, mean in zip(result["models"], each, strict=False):
+            if "error" not in row:
+                row["metrics"][metric] = {"mean": mean, "low": None, "high": None}
+    words = text_of(render_report(result)).split("Beyond accuracy")[1].split("By the length of the list")[0]
+    measured = [row for row in result["models"] if "error" not in row]
+    for row in measured:
+        line = words.split(row["model"], 1)[1]
+        for metric in values:
+            assert number(row["metrics"][metric]["mean"]) in line
+    assert f"best: {number(max(row['metrics']['coverage@100']['mean'] for row in measured))}" in words
+    assert f"best: {number(min(row['metrics']['gini@100']['mean'] for row in measured))}" in words
+    assert "best: " not in words.split("novelty@100")[1].split("LinRFM")[0]
+    assert "The share of the catalogue that is recommended to at least one user." in words
+    for row in measured:
+        for metric in [name for name in row["metrics"] if name.split("@")[0] in CATALOGUE_METRICS]:
+            del row["metrics"][metric]
+    assert "Beyond accuracy" not in render_report(result)
 
 
 def test_the_best_is_marked_in_words_and_where_two_are_printed_alike_both_are() -> None:
