@@ -506,8 +506,20 @@ class TableModel:
             model.partial_fit_items(fresh_items, csr_matrix(user_items[:, fresh_items].T))
         if len(changed):
             model.partial_fit_users(changed, user_items[changed])
+        if isinstance(model, LinRFM) and hasattr(model, "item_weights_"):
+            model.item_weights_ = self._observed(model, user_items, changed)
         vars(self).update(model=model, user_items=user_items, user_ids=user_ids, item_ids=item_ids)
         return self
+
+    def _observed(self, model: LinRFM, user_items: csr_matrix, changed: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return the sums of the items' confidences after the rows of some users have changed."""
+        n_users, n_items = self.user_items.shape
+        weights = model.item_weights_.copy()
+        for rows, sign in ((user_items[changed], 1), (self.user_items[changed[changed < n_users]], -1)):
+            of_rows = abs(model._confidences(check_interactions(rows, model.item_factors.dtype)))
+            # new items have been weighed with all their users
+            weights[:n_items] += sign * np.asarray(of_rows.sum(axis=0, dtype=np.float64)).ravel()[:n_items]
+        return np.asarray(np.maximum(weights, 0))
 
     def with_titles(self, frame: pd.DataFrame, titles: Any, **options: Any) -> pd.DataFrame:
         """Return a table of this model with the columns of an item table beside the items.

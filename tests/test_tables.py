@@ -456,6 +456,18 @@ def test_similar_items_and_users_in_batches_with_a_least_number(model: TableMode
     assert "no. 004" not in model.similar_users("no. 004", N=5)["user_id"].tolist()
 
 
+def test_an_update_is_evidence_of_the_items(model: TableModel) -> None:
+    new = pd.DataFrame(
+        {"user_id": ["no. 005", "no. 005", "new", "new"], "item_id": ["no. 001", "no. 002", "no. 001", "fresh"]}
+    )
+    new["rating"] = [5, -1, 2, 2]
+    model.update(new)
+    rows = model.user_items
+    by_users = np.asarray(np.abs(model.model._confidences(rows)).sum(axis=0)).ravel()
+    np.testing.assert_allclose(model.model.item_weights_[:-1], by_users[:-1], rtol=1e-5)
+    assert model.model.item_weights_[-1] > 0
+
+
 def test_an_update_is_the_fold_in_of_all_that_is_known(model: TableModel, tmp_path: Path) -> None:
     new = pd.DataFrame({"user_id": ["eve", "eve", "bob"], "item_id": ["no. 004", "new", "new"], "rating": [5, 4, 3]})
     known = model.model.item_factors.copy()

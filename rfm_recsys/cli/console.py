@@ -46,7 +46,7 @@ def show(frame: "pd.DataFrame", as_json: bool = False) -> None:
         frame.to_csv(sys.stdout, sep="\t", index=False)
         return
     table = Table(box=box.SIMPLE_HEAD)
-    scores = [name in ("score", "share") for name in frame.columns]
+    scores = [name in ("score", "share", "std") for name in frame.columns]
     for name, is_score in zip(frame.columns, scores, strict=True):
         table.add_column(name, justify="right" if is_score or name == "rank" else "left", overflow="fold")
     for row in frame.itertuples(index=False):

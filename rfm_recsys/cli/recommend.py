@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -60,6 +60,12 @@ def recommend(
     unknown: Annotated[
         str, typer.Option(help="Of a user who is not in the table: 'error', what is 'popular', or 'skip'.")
     ] = "error",
+    std: Annotated[bool, typer.Option("--std", help="Show the standard deviations of the scores, too.")] = False,
+    explore: Annotated[
+        str | None,
+        typer.Option(help="Try what is uncertain, new items first: 'thompson' or 'ucb'.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of what 'thompson' draws; pass another one each time.")] = 0,
     titles: TitlesOption = None,
     output: OutputOption = None,
     as_json: JsonOption = False,
@@ -70,6 +76,11 @@ def recommend(
 ) -> None:
     """Print the best items of users, or write them to a file; on a cluster, those of all users to a folder."""
     progress = sys.stderr.isatty()
+    unsure: dict[str, Any] = {"return_std": True} if std else {}
+    if explore is not None:
+        unsure |= {"explore": explore, "random_state": seed}
+    if unsure and (history or scheduler is not None or workers is not None):
+        raise ParameterError("--std and --explore are for users of the table, on one machine; leave them out")
     if scheduler is not None or workers is not None:
         if not everybody or user or output is None:
             raise ParameterError("a cluster is for all users; pass --all and --output with a folder to make")
@@ -91,7 +102,12 @@ def recommend(
     table_model = load_model(model)
     rules = {name: None if ids is None else [typed(text, table_model.item_ids) for text in ids]
              for name, ids in (("items", only), ("filter_items", without))}  # fmt: skip
-    if everybody and output is not None and Path(output).suffix == ".parquet" and not (only or without or titles):
+    if (
+        everybody
+        and output is not None
+        and Path(output).suffix == ".parquet"
+        and not (only or without or titles or unsure)
+    ):
         table_model.recommend_all(output, n, not include_liked, show_progress=progress)
         say(f"written to {output}")
         return
@@ -99,11 +115,12 @@ def recommend(
         has = [typed(text, table_model.item_ids) for text in history]
         frames = iter([table_model.recommend_for(has, n, not include_liked, **rules)])
     else:
+        options: dict[str, Any] = {"unknown": unknown, **rules, **unsure}
         texts = _texts(user, users_from)
         table_model = with_users_beside(table_model, model, texts, users)
         wanted = table_model.user_ids.tolist() if everybody else [typed(text, table_model.user_ids) for text in texts]
         frames = (
-            table_model.recommend(wanted[first : first + USERS_AT_ONCE], n, not include_liked, unknown=unknown, **rules)  # type: ignore[arg-type]
+            table_model.recommend(wanted[first : first + USERS_AT_ONCE], n, not include_liked, **options)
             for first in range(0, max(1, len(wanted)), USERS_AT_ONCE)
         )
     frames = _reported(frames, table_model, titles)

@@ -207,6 +207,18 @@ def test_recommend_prints_and_writes_the_lists_of_some_users(shop: Path, tmp_pat
         pd.testing.assert_frame_equal(read(tmp_path / name), expected, check_dtype=False)
 
 
+def test_recommend_explores_and_shows_deviations(shop: Path, tmp_path: Path) -> None:
+    model = TableModel.load(shop / "shop.rfm")
+    expected = model.recommend(model.user_ids.tolist(), 3, return_std=True, explore="thompson", random_state=7)
+    arguments = ["recommend", str(shop / "shop.rfm"), "-N", "3", "--std", "--explore", "thompson", "--seed", "7"]
+    answer = run(tmp_path, *arguments, "--all", "--output", "all.parquet")
+    assert answer.returncode == 0, answer.stderr
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "all.parquet"), expected, check_dtype=False)
+    refused = run(tmp_path, *arguments, "--history", str(model.item_ids[0]))
+    assert refused.returncode == 2
+    assert "--std and --explore are for users of the table" in refused.stderr
+
+
 def test_recommend_writes_the_lists_of_all_users(shop: Path, tmp_path: Path) -> None:
     answer = run(tmp_path, "recommend", str(shop / "shop.rfm"), "--all", "--output", "all.parquet", "--include-liked")
     assert answer.returncode == 0, answer.stderr
