@@ -78,7 +78,7 @@ def main() -> None:
         rows[name] = row
         print(name, {key: np.round(value, 4).tolist() for key, value in row.items()})
     write("exploration", {"seeds": len(seeds), "policies": rows})
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4))
+    figure, axes = plt.subplots(1, 3, figsize=(14, 4))
     for kind, colour in (("epsilon", "#777777"), ("Thompson", "#0b6e4f"), ("UCB", "#3d5a80")):
         names = [name for name in POLICIES if name.startswith(kind)]
         names = ["greedy", *names] if kind == "epsilon" else names
@@ -87,8 +87,10 @@ def main() -> None:
     axes[0].set(xlabel="short-term loss, points of reward", ylabel="fans of new items found", xlim=(-3, 20))
     shown = ("greedy", "epsilon 0.1", "popularity", "Thompson 0.5", "Thompson 1", "UCB 0.5")
     for name, colour in zip(shown, ("#000000", "#777777", "#c8553d", "#0b6e4f", "#7fb069", "#3d5a80"), strict=True):
-        axes[1].plot(means[name]["round"], np.cumsum(means[name]["regret"]), color=colour, label=name)
-    axes[1].set(xlabel="round", ylabel="regret, summed")
+        axes[1].plot(means[name]["round"], np.cumsum(means[name]["new_taken"]), color=colour, label=name)
+        axes[2].plot(means[name]["round"], np.cumsum(means[name]["regret"]), color=colour, label=name)
+    axes[1].set(xlabel="round", ylabel="fans of new items found")
+    axes[2].set(xlabel="round", ylabel="regret, summed")
     for each in axes:
         each.legend(fontsize=8)
         each.spines[["top", "right"]].set_visible(False)

@@ -11,7 +11,8 @@ from rfm_recsys.recommender.forms import Form
 
 SAMPLED = 1024  # users that it is estimated on, at most
 ITEMS = 128  # items of each of them that they have not, at most
-HIDDEN = 0.25  # hidden interactions for each that is known: as many as where a fifth is hidden
+SHARE = 0.2  # of interactions that are hidden, for the noise to be that of what is hidden
+HIDDEN = SHARE / (1 - SHARE)  # interactions for each that is known
 WORK = 1.4e8  # of the factorisations, in n min(n, factors)^2 for a user with n interactions: about 30 ms
 
 
@@ -59,8 +60,8 @@ class Pairs:
 def unseen_pairs(form: Form, confidence: csr_matrix) -> Pairs:
     """Return interactions, each predicted without itself, and items that a user has not, which count 0.
 
-    Weighted so that there are as many of each as with a fifth of the interactions hidden. Raises DataError for an
-    overflow.
+    Weighted so that there are as many of each as with a fifth of the interactions hidden, of the users who then have a
+    hidden one: active ones, rather, whose scores are off by more. Raises DataError for an overflow.
     """
     n, n_items = confidence.shape
     of_each = min(ITEMS, n_items)
@@ -71,7 +72,8 @@ def unseen_pairs(form: Form, confidence: csr_matrix) -> Pairs:
     left_out, their_variances = form.leave_one_out(confidence)
     row = np.broadcast_to(np.arange(n)[:, None], asked.shape)
     unseen = np.asarray(confidence.astype(bool)[row.ravel(), asked.ravel()]).reshape(asked.shape) == 0
-    left = n_items - np.diff(confidence.indptr)
+    counts = np.diff(confidence.indptr)
+    left = (1 - (1 - SHARE) ** counts) * (n_items - counts)
     weights = np.broadcast_to((left / np.maximum(unseen.sum(axis=1), 1))[:, None], asked.shape)
     return Pairs(
         np.r_[scores[unseen], left_out],
