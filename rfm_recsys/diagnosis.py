@@ -102,9 +102,12 @@ def user_oddity(model: LinRFM, user_items: csr_matrix, show_progress: bool = Fal
             gain[user] = _gain_of_two(unit[items], _covariance(form, items) + np.diag(1 / c))
     judged = np.isfinite(gain)
     odd = np.full(rows.shape[0], np.nan)
-    length = np.log1p(counts[judged])
-    spread = length.std() if judged.any() else 0
-    odd[judged] = _beside_alike(gain[judged], counts[judged]) + (length - length.mean()) / (spread if spread > 0 else 1)
+    if judged.any():
+        length = np.log1p(counts[judged])
+        length -= length.mean()
+        odd[judged] = _beside_alike(gain[judged], counts[judged]) + length / max(
+            length.std(), np.finfo(np.float64).tiny
+        )
     return odd
 
 

@@ -130,6 +130,15 @@ def test_the_command_writes_the_page(model: TableModel, tmp_path: Path) -> None:
     assert "model.rfm: 120 users, 60 items, 1,440 interactions" in page
 
 
+@pytest.mark.parametrize("users", [["ann", "ann", "bob"], ["ann"]])
+def test_the_smallest_tables_have_a_page(users: list[str]) -> None:
+    table = pd.DataFrame({"user": users, "item": ["x", "y", "x"][: len(users)]})
+    small = TableModel.from_table(table, LinRFM(2), show_progress=False)
+    page = render_report(small, diagnose(small, show_progress=False))
+    assert page.count("None stands out.") == 2
+    assert "nan" not in page
+
+
 def test_models_without_an_answer_are_refused(model: TableModel) -> None:
     rated = TableModel.from_table(pd.DataFrame({"user": [1, 2], "item": [1, 2], "rating": [3, 4]}), LinRFMRatings(2),
                                   show_progress=False)  # fmt: skip

@@ -15,6 +15,7 @@ from rfm_recsys.report.plots import INK, MUTED, SERIES, canvas, drawing, log_tic
 from rfm_recsys.tables import TableModel
 
 ROWS = 15  # of a table
+STANDS_OUT = 3  # what a surprise or an oddity is above that is worth a row
 POINTS = 1000  # of a scatter plot, at most
 
 
@@ -39,7 +40,8 @@ def render_report(model: TableModel, found: Diagnosis, titles: Any = None, name:
     """
     users, items = found.users, found.items
     never = items[items["recommended"] == 0].sort_values("interactions", ascending=False, kind="stable")
-    odd = users[users["oddity"] > 3].sort_values("oddity", ascending=False, kind="stable")
+    odd = users[users["oddity"] > STANDS_OUT].sort_values("oddity", ascending=False, kind="stable")
+    surprising = found.interactions[found.interactions["surprise"] > STANDS_OUT]
     widest_users = users.sort_values("std", ascending=False, kind="stable")
     widest_items = items[items["interactions"] > 0].sort_values("std", ascending=False, kind="stable")
     actual = found.deviations["actual"].to_numpy()
@@ -72,7 +74,7 @@ def render_report(model: TableModel, found: Diagnosis, titles: Any = None, name:
         unknown=int((users["interactions"] == 0).sum()),
         n_odd=len(odd),
         n_never=len(never),
-        surprising=_rows(titled(found.interactions.head(ROWS)), ("value", "score", "std", "surprise")),
+        surprising=_rows(titled(surprising.head(ROWS)), ("value", "score", "std", "surprise")),
         odd=_rows(odd.head(ROWS), ("interactions", "std", "oddity")),
         widest_users=_rows(widest_users.head(ROWS), ("interactions", "std")),
         widest_items=_rows(titled(widest_items.head(ROWS)), ("interactions", "std", "recommended")),
