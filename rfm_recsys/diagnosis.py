@@ -59,7 +59,11 @@ def surprises(model: LinRFM, user_items: csr_matrix) -> csr_matrix:
     np.int32(4)
     """
     left_out, std = model.leave_one_out(user_items, return_std=True)
-    rows = check_interactions(user_items, left_out.dtype)
+    return _surprises_of(check_interactions(user_items, left_out.dtype), left_out, std)
+
+
+def _surprises_of(rows: csr_matrix, left_out: csr_matrix, std: csr_matrix) -> csr_matrix:
+    """Return :func:`surprises` by what :meth:`LinRFM.leave_one_out` returned."""
     z = left_out.data.astype(np.float64) / np.maximum(std.data.astype(np.float64), np.finfo(np.float32).tiny)
     z *= np.sign(rows.data)
     z = _standardised(z, rows.indices, rows.shape[1], FEW)
@@ -213,12 +217,13 @@ def diagnose(model: TableModel, N: int = 10, top: int = 50, show_progress: bool 
         raise NotSupportedError("this model has no users; look some up with with_users, or fit it on one machine")
     lin, rows = model.model, model.user_items
     form = lin._form()
-    odd = surprises(lin, rows)
+    known = check_interactions(rows, form.dtype)
+    left_out, their_std = lin.leave_one_out(known, return_std=True)
+    odd = _surprises_of(known, left_out, their_std)
     oddity = user_oddity(lin, rows, show_progress)
     ids, scores, std = lin.recommend(np.arange(rows.shape[0]), rows, min(N, rows.shape[1]), return_std=True)
     listed = scores > np.finfo(scores.dtype).min
     noise = lin._noise()
-    known = check_interactions(rows, form.dtype)
     confidence = lin._confidences(known)
     active = np.flatnonzero(np.diff(confidence.indptr))
     some = active[np.linspace(0, len(active) - 1, min(SAMPLED, len(active))).astype(np.intp)]
@@ -233,7 +238,6 @@ def diagnose(model: TableModel, N: int = 10, top: int = 50, show_progress: bool 
             item_std = noise * np.sqrt(form.variances(few, asked).mean(axis=0))
     order = np.argsort(-odd.data, kind="stable")[:top]
     users, items = row_of_entry(odd.indptr)[order], odd.indices[order]
-    left_out, their_std = lin.leave_one_out(known, return_std=True)
     return Diagnosis(
         interactions=pd.DataFrame(
             {

@@ -434,6 +434,15 @@ def _gather_scaled(sign: float, items: Ints, confidence: Floats, F: Floats, rows
 
 
 @jit()
+def _add_system(items: Ints, confidence: Floats, F: Floats, rows: Floats, A: Floats) -> None:
+    """Add ``F_O^T diag(c - 1) F_O`` to the upper triangle of A; ``rows`` is room for the rows of F."""
+    for sign in (1.0, -1.0):
+        n = _gather_scaled(sign, items, confidence, F, rows)
+        if n > 0:
+            _add_gram(sign, rows[:n], A)
+
+
+@jit()
 def _solve_finite(matrix: Floats, rhs: Floats) -> Any:
     """Do as :func:`_solve_positive`; ``NOT_FINITE`` for a matrix that overflowed, with which LAPACK may solve to 0."""
     for k in range(len(matrix)):
@@ -483,10 +492,7 @@ def _factorise(items: Ints, confidence: Floats, F: Floats, rows: Floats, u: Floa
     for first in range(0, n_items, PANEL_ROWS):
         panel, c = items[first : first + PANEL_ROWS], confidence[first : first + PANEL_ROWS]
         _add_rows(panel, _liked(c).astype(u.dtype), F, u)
-        for sign in (1.0, -1.0):
-            n = _gather_scaled(sign, panel, c, F, rows)
-            if n > 0:
-                _add_gram(sign, rows[:n], A)
+        _add_system(panel, c, F, rows, A)
     return _solve_finite(A, u)
 
 
@@ -685,7 +691,7 @@ def _variances(
     for user in range(first, last):
         start, stop = indptr[user], indptr[user + 1]
         items, c = indices[start:stop], confidence[start:stop]
-        n, m, regular = len(items), 0, True
+        n, regular = len(items), True
         for j in range(n):
             regular = regular and abs(c[j]) >= 1
         dual = full or (regular and n < width)
@@ -694,21 +700,17 @@ def _variances(
         weight = np.empty(n)
         for j in range(n):
             weight[j] = np.float64(abs(c[j])) - 1
-        if not full:
-            m = _gather_scaled(1.0, items, c, F, G)
         if dual and not full:
-            A, size = np.zeros((m, m)), m
-            _multiply_transposed(G[:m], G[:m], A)
+            size = _gather_scaled(1.0, items, c, F, G)
+            A = np.zeros((size, size))
+            _multiply_transposed(G[:size], G[:size], A)
         elif dual:
             for j in range(n):
                 for k in range(n):
                     scale = np.sqrt(weight[j] * weight[k]) if regular else weight[j]
                     A[j, k] = scale * F[items[j], items[k]]
         else:
-            _add_gram(1.0, G[:m], A)
-            m = _gather_scaled(-1.0, items, c, F, G)
-            if m > 0:
-                _add_gram(-1.0, G[:m], A)
+            _add_system(items, c, F, G, A)
         for j in range(size):
             A[j, j] += 1
         if (size > 0 and regular) or not dual:
@@ -840,10 +842,7 @@ def _draw_some(
         user = users[place]
         items, c = indices[indptr[user] : indptr[user + 1]], confidence[indptr[user] : indptr[user + 1]]
         A, rows, z = np.eye(n_factors), np.empty((len(items), n_factors)), np.empty((1, n_factors))
-        for sign in (1.0, -1.0):
-            n = _gather_scaled(sign, items, c, F, rows)
-            if n > 0:
-                _add_gram(sign, rows[:n], A)
+        _add_system(items, c, F, rows, A)
         status[user] = _factor_positive(A)
         _draw_normal(_mixed(seed, ids[user]), z[0])
         _divide_transposed(A, z)

@@ -107,15 +107,7 @@ class Form(ABC):
         """Return what :meth:`best` takes as ``items`` for some of them."""
 
     @abstractmethod
-    def best(
-        self,
-        users: Any,
-        items: Floats,
-        listed: csr_matrix | None,
-        filtered: NDArray[np.intp],
-        N: int,
-        spread: tuple[Floats, Floats] | None = None,
-    ) -> TopList:
+    def best(self, users: Any, items: Floats, listed: csr_matrix | None, filtered: NDArray[np.intp], N: int) -> TopList:
         """Return the best N items for each user, and their scores; see :func:`kernels.top_k`."""
 
     @abstractmethod
@@ -211,7 +203,7 @@ class LowRank(Form):
         return draws
 
     def spread(self, confidence: csr_matrix, scale: float, items: Floats) -> tuple[Floats, Floats]:
-        """Return what :meth:`best` adds the root of the product of: about ``scale`` times the standard deviations.
+        """Return what :func:`top_dense` adds the root of the product of: about ``scale`` times the standard deviations.
 
         It takes the factors for independent in the posterior: of A the diagonal, and a variance is ``F^2 . 1 / diag``.
         The columns of F are orthogonal, or nearly, and so are those of F_O: on MovieLens and Steam these deviations are
@@ -229,15 +221,9 @@ class LowRank(Form):
         return self.items[ids]
 
     def best(
-        self,
-        users: Floats,
-        items: Floats,
-        listed: csr_matrix | None,
-        filtered: NDArray[np.intp],
-        N: int,
-        spread: tuple[Floats, Floats] | None = None,
+        self, users: Floats, items: Floats, listed: csr_matrix | None, filtered: NDArray[np.intp], N: int
     ) -> TopList:
-        return top_dense(users, items, listed, filtered, N, spread)
+        return top_dense(users, items, listed, filtered, N)
 
     def compared(self, items: Floats) -> Floats:
         """Measure in the users' metric: the cosine of two items is that of their columns of ``U F^T``."""
@@ -335,13 +321,7 @@ class Full(Form):
         return self.items[:, ids]
 
     def best(
-        self,
-        users: csr_matrix,
-        items: Floats,
-        listed: csr_matrix | None,
-        filtered: NDArray[np.intp],
-        N: int,
-        spread: tuple[Floats, Floats] | None = None,
+        self, users: csr_matrix, items: Floats, listed: csr_matrix | None, filtered: NDArray[np.intp], N: int
     ) -> TopList:
         return top_sparse(users, items, listed, filtered, N)
 

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -605,7 +606,7 @@ class LinRFM(Fitted, Parameters):
             users = form.filled(form.fold_in(confidence) if recalculate_user else form.users_at(ids))
             listed = among(candidates, rows if filter_already_liked_items else None)
             ranked = form.items if candidates is None else form.items_at(candidates)
-            spread = None
+            best: Any = form.best
             if explore is not None and not isinstance(form, LowRank):
                 raise NotSupportedError(f"the full form does not explore; {LOW_RANK_INSTEAD}")
             if isinstance(form, LowRank) and explore is not None and scale > 0:
@@ -618,8 +619,9 @@ class LinRFM(Fitted, Parameters):
                     of_users = form.spread(confidence, scale * noise * USER_SHARE, ranked)
                     of_items = unsure.spread(users, scale, chosen)
                     spread = np.hstack([of_users[0], of_items[0]]), np.hstack([of_users[1], of_items[1]])
+                    best = partial(top_dense, spread=spread)
                     ranked = unsure.mean[chosen]
-            found, scores = answer(form.best(users, ranked, listed, filtered, N, spread), candidates, False)
+            found, scores = answer(best(users, ranked, listed, filtered, N), candidates, False)
             if not return_std:
                 return (found[0], scores[0]) if single else (found, scores)
             std = noise * np.sqrt(form.variances(confidence, found))
