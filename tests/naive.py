@@ -33,16 +33,17 @@ def weight_and_target(row: Floats) -> tuple[Floats, Floats]:
     return np.where(row != 0, np.abs(row), 1.0), (row > 0).astype(float)
 
 
-def solve_rows(confidence: csr_matrix, F: Floats) -> Floats:
-    """Minimise ``sum_i w_i (t_i - F_i u)^2 + |u|^2 - |F u|^2`` over u for each row, all items written out.
+def solve_rows(confidence: csr_matrix, F: Floats, prior: Floats | None = None) -> Floats:
+    """Minimise ``sum_i w_i (t_i - F_i u)^2 + |u|^2 - |F u|^2 - 2 m . u`` over u for each row, all items written out.
 
-    That is (1), since ``|u|^2 = x S^-1 x^T = x x^T + lambda x K^-1 x^T``.
+    That is (1), since ``|u|^2 = x S^-1 x^T = x x^T + lambda x K^-1 x^T``; ``prior`` holds the m.
     """
     F = F.astype(np.float64)
     U = np.zeros((confidence.shape[0], F.shape[1]))
     for user, row in enumerate(confidence.toarray().astype(np.float64)):
         w, t = weight_and_target(row)
-        U[user] = np.linalg.solve(F.T @ np.diag(w) @ F + np.eye(len(U[user])) - F.T @ F, F.T @ (w * t))
+        m = np.zeros(F.shape[1]) if prior is None else prior[user]
+        U[user] = np.linalg.solve(F.T @ np.diag(w) @ F + np.eye(len(U[user])) - F.T @ F, F.T @ (w * t) + m)
     return U
 
 

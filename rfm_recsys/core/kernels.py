@@ -453,18 +453,17 @@ def _solve_finite(matrix: Floats, rhs: Floats) -> Any:
 
 @jit()
 def _factorise(items: Ints, confidence: Floats, F: Floats, rows: Floats, u: Floats) -> Any:
-    """Solve for one user by a Cholesky factorisation into ``u``; return LAPACK's status.
+    """Solve for one user by a Cholesky factorisation into ``u``, which holds the prior m; return LAPACK's status.
 
     In the items (dual, by Woodbury's identity) with fewer items than factors, none of them with a confidence below 1;
     otherwise in the factors (primal), reading F once. In the precision of ``rows`` and ``u``, whatever that of F: with
     confidences of c single precision would lose c units in the last place.
     """
     n_items, n_factors = len(items), len(u)
-    u[:] = 0
     dual = n_items < n_factors
     for j in range(n_items):
         dual = dual and abs(confidence[j]) >= 1
-    if dual:  # u = G^T z + what entries of confidence 1 add, G = C^(1/2) F_O: no difference of large numbers
+    if dual:  # u = G^T z + m + what entries of confidence 1 add, G = C^(1/2) F_O: no difference of large numbers
         n = _gather_scaled(1.0, items, confidence, F, rows)
         G, A, z = rows[:n], np.empty((n, n), dtype=u.dtype), np.empty(n, dtype=u.dtype)
         place = 0
@@ -502,10 +501,17 @@ def gathered_rows(n_factors: int) -> int:
 
 
 def solve_rows(
-    indptr: Ints, indices: Ints, confidence: Floats, F: Floats, out: Floats, tolerance: float | None = None
+    indptr: Ints,
+    indices: Ints,
+    confidence: Floats,
+    F: Floats,
+    out: Floats,
+    tolerance: float | None = None,
+    prior: Floats | None = None,
 ) -> Ints:
-    """Solve ``u = (I + F_O^T diag(c - 1) F_O)^-1 F_O^T (c p)`` for every user into ``out``, shape (users, factors).
+    """Solve ``u = (I + F_O^T diag(c - 1) F_O)^-1 (F_O^T (c p) + m)`` for every user into ``out``, (users, factors).
 
+    ``prior``, of the same shape, holds every user's m, what u is drawn to without an entry; it is 0 where left out.
     By conjugate gradients, to a residual of ``tolerance`` times the right-hand side, by default to rounding; by a
     Cholesky factorisation in double precision for very long rows (``LONG``), for confidences that are far apart
     (``CONDITION``), and where they do not get there in ``MOST_ITERATIONS``. Returns LAPACK's status, or ``NOT_FINITE``,
@@ -515,11 +521,23 @@ def solve_rows(
     n_gathered = gathered_rows(F.shape[1])
     eps = float(np.finfo(F.dtype).eps)
     limits = (F.dtype.type(RESIDUAL * eps if tolerance is None else tolerance), F.dtype.type(CONDITION / np.sqrt(eps)))
-    run_rows(_solve_rows, indptr, indices, confidence, F, n_gathered, limits, out, status)
+    if prior is None:
+        prior = np.empty((0, F.shape[1]), dtype=F.dtype)
+    run_rows(_solve_rows, indptr, indices, confidence, F, n_gathered, limits, prior, out, status)
     unsolved = np.flatnonzero(status == UNSOLVED)
     if len(unsolved):  # most data have none, and then that kernel is not even compiled
-        run(_factorise_rows, len(unsolved), unsolved, indptr, indices, confidence, F, n_gathered, out, status)
+        run(_factorise_rows, len(unsolved), unsolved, indptr, indices, confidence, F, n_gathered, prior, out, status)
     return status
+
+
+@jit()
+def _begin(prior: Floats, user: Any, u: Floats) -> None:
+    """Write the prior of a user into ``u``: zeros, where there are no priors."""
+    if len(prior) == 0:
+        u[:] = 0
+    else:
+        for k in range(len(u)):
+            u[k] = prior[user, k]
 
 
 @kernel()
@@ -532,6 +550,7 @@ def _solve_rows(
     F: Floats,
     n_gathered: int,
     limits: tuple[Any, Any],
+    prior: Floats,
     out: Floats,
     status: Ints,
 ) -> None:
@@ -542,7 +561,7 @@ def _solve_rows(
     for user in range(first, last):
         items, c = indices[indptr[user] : indptr[user + 1]], confidence[indptr[user] : indptr[user + 1]]
         u = out[user]
-        u[:] = 0
+        _begin(prior, user, u)
         if len(items) == 0:
             continue
         status[user] = UNSOLVED
@@ -566,6 +585,7 @@ def _factorise_rows(
     confidence: Floats,
     F: Floats,
     n_gathered: int,
+    prior: Floats,
     out: Floats,
     status: Ints,
 ) -> None:
@@ -573,6 +593,7 @@ def _factorise_rows(
     for k in range(first, last):
         user = users[k]
         start, stop = indptr[user], indptr[user + 1]
+        _begin(prior, user, u)
         status[user] = _factorise(indices[start:stop], confidence[start:stop], F, rows, u)
         for j in range(len(u)):
             out[user, j] = u[j]

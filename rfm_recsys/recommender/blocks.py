@@ -294,10 +294,20 @@ class FullUserBlock(_Block):
         return self._losses(self.fitted, self.A * self.fitted)
 
 
-def solve_users(indptr: Ints, indices: Ints, confidence: Floats, F: Floats, tolerance: float | None = None) -> Floats:
-    """Return U, shape (users, factors), for the item factors F; raises DataError where a solve overflows."""
+def solve_users(
+    indptr: Ints,
+    indices: Ints,
+    confidence: Floats,
+    F: Floats,
+    tolerance: float | None = None,
+    prior: Floats | None = None,
+) -> Floats:
+    """Return U, shape (users, factors), for the item factors F; raises DataError where a solve overflows.
+
+    ``prior``, of the shape of U, is what the factors are drawn to; 0 where it is left out.
+    """
     U = np.empty((len(indptr) - 1, F.shape[1]), dtype=F.dtype)
-    _check(kernels.solve_rows(indptr, indices, confidence, F, U, tolerance))
+    _check(kernels.solve_rows(indptr, indices, confidence, F, U, tolerance, prior))
     return U
 
 

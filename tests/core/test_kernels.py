@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from places import ROOT
-from scipy.sparse import csr_matrix, random_array
+from scipy.sparse import csr_matrix, random_array, vstack
 
 from rfm_recsys.core import kernels, linalg
 from rfm_recsys.core.arrays import Floats, csr_arrays
@@ -75,11 +75,11 @@ def factor(items: int, factors: int, seed: int = 1) -> Floats:
     return scaled
 
 
-def solve_rows(confidence: csr_matrix, F: Floats) -> Floats:
+def solve_rows(confidence: csr_matrix, F: Floats, prior: Floats | None = None) -> Floats:
     U = np.full((confidence.shape[0], F.shape[1]), np.nan, dtype=F.dtype)
     indptr, indices, values = csr_arrays(confidence.astype(F.dtype))
     with threads(0):
-        status = kernels.solve_rows(indptr, indices, values, F, U)
+        status = kernels.solve_rows(indptr, indices, values, F, U, prior=prior)
     assert not status.any()
     return U
 
@@ -127,6 +127,18 @@ def solve_rows_full(weight: csr_matrix, rhs: Floats, S: Floats) -> tuple[Floats,
 def test_solve_rows(dtype: Any, factors: int) -> None:
     confidence, F = sparse(70, 60, 0.3), factor(60, factors)
     assert_close(solve_rows(confidence, F.astype(dtype)), naive.solve_rows(confidence, F), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_items", [1, 30, 120])
+@pytest.mark.parametrize(("least", "most"), [(1, 30), (1e-3, 1e7), (1, 1e9)])
+def test_solve_rows_with_a_prior(dtype: Any, n_items: int, least: float, most: float) -> None:
+    """By conjugate gradients and by both factorisations; a row without entries is its prior."""
+    confidence = csr_matrix(vstack([row(n_items, least, most).astype(dtype), csr_matrix((1, n_items), dtype=dtype)]))
+    F, prior = factor(n_items, 50).astype(dtype), np.random.default_rng(3).normal(size=(2, 50)).astype(dtype)
+    U = solve_rows(confidence, F, prior)
+    assert_close(U, naive.solve_rows(confidence, F, prior), dtype, max(1e4, most / 100))
+    assert (U[1] == prior[1]).all()
 
 
 @given(sparse_matrices(), st.integers(1, 12))
@@ -222,7 +234,7 @@ def test_solve_rows_gathers_long_rows_in_parts(n_items: int, last: float) -> Non
     twin = naive.solve_rows(confidence, F)
     assert_close(solve_rows(confidence, F), twin)
     _, items, c = csr_arrays(confidence)
-    u: Floats = F[items].T @ c
+    u = np.zeros(FACTORS)
     rows = np.empty((gathered_rows(FACTORS), FACTORS))
     assert factorise_compiled(items, c, F, rows, u) == 0
     assert_close(u, twin[0])
