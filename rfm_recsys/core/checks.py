@@ -122,6 +122,50 @@ def check_interactions(
     return csr if zeros else without_zeros(csr)
 
 
+def check_features(name: str, features: Any, rows: int, columns: int | None = None) -> csr_matrix:
+    """Return features as a CSR matrix of float64 without stored zeros; the caller's is left as it was.
+
+    Parameters
+    ----------
+    features : sparse matrix, or array or DataFrame of numbers, shape (rows, columns)
+
+    Raises
+    ------
+    ParameterTypeError
+        No matrix of numbers.
+    DataError
+        Not finite, or of another shape.
+    """
+    try:
+        if scipy.sparse.issparse(features):
+            matrix = csr_matrix(features, dtype=np.float64)
+        else:
+            values = np.asarray(features)
+            if values.dtype.kind not in "buif":
+                values = values.astype(np.float64)
+            if values.ndim != 2:
+                raise DataError(f"{name} have the shape {values.shape}; pass a matrix with a row for each")
+            matrix = csr_matrix(values.astype(np.float64))
+    except (TypeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise ParameterTypeError(
+            f"{name} are {shown(features)} and no matrix of numbers ({error}); encode categories and texts, as "
+            "rfm_recsys.encode_features does"
+        ) from error
+    if matrix.shape[0] != rows:
+        raise DataError(f"{name} have {matrix.shape[0]} row(s), not {rows}; pass one row for each")
+    if columns is not None and matrix.shape[1] != columns:
+        raise DataError(f"{name} have {matrix.shape[1]} column(s), not {columns}; pass those of fit(), in their order")
+    if matrix.shape[1] == 0:
+        raise DataError(f"{name} have no columns; pass at least one, or leave them out")
+    if not np.isfinite(matrix.data).all():
+        raise DataError(f"{name} hold a value that is not finite; fill in or leave out what is missing")
+    if np.abs(matrix.data).max(initial=0) > 1e100:
+        raise DataError(f"{name} hold {np.abs(matrix.data).max():g}; scale them to at most 1e100")
+    return canonical(without_zeros(matrix))
+
+
 def without_zeros(matrix: csr_matrix) -> csr_matrix:
     """Return the matrix without stored zeros; the caller's is left as it was."""
     if matrix.data.all():

@@ -40,13 +40,21 @@ class ItemPosterior:
     root: Floats
 
     @classmethod
-    def of(cls, items: Floats, observed: Floats) -> Self:
-        """Return the posterior by the items' factors, and how many usual interactions are observed of each."""
+    def of(cls, items: Floats, observed: Floats, expected: Floats | None = None) -> Self:
+        """Return the posterior by the items' factors, and how many usual interactions are observed of each.
+
+        Where features have said what to expect of an item (``expected``, a part of its factors), its factors are the
+        mean already, and the covariance of the prior is that of what they have beside it.
+        """
+        variance = (1 / (1 + observed / KNOWN)).astype(items.dtype)
         known = items[observed > 0] if (observed > 0).any() else items
+        if expected is not None and (observed > 0).any():
+            known = known - expected[observed > 0]
         center = known.mean(axis=0, dtype=np.float64)
         values, vectors = eigh(gram(known, known).astype(np.float64) / len(known) - np.outer(center, center))
         root = (vectors * np.sqrt(np.maximum(values, 0))).astype(items.dtype)
-        variance = (1 / (1 + observed / KNOWN)).astype(items.dtype)
+        if expected is not None:
+            return cls(items, variance, root)
         return cls(items + variance[:, None] * (center.astype(items.dtype) - items), variance, root)
 
     def drawn(self, scale: float, seed: np.uint64) -> Floats:

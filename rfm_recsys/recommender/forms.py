@@ -69,10 +69,11 @@ class Form(ABC):
         """Return the lengths of all users' factors, 1e-10 for 0."""
 
     @abstractmethod
-    def fold_in(self, confidence: csr_matrix) -> Any:
+    def fold_in(self, confidence: csr_matrix, prior: Floats | None = None) -> Any:
         """Return the factors of users by their rows of signed confidences, zeros where these say nothing.
 
-        Raises DataError where a solve overflows.
+        ``prior``, of the shape of the answer, is what they are drawn to instead. Raises DataError where a solve
+        overflows, and NotSupportedError for a prior in the full form.
         """
 
     @abstractmethod
@@ -154,8 +155,8 @@ class LowRank(Form):
     def user_norms(self) -> Floats:
         return row_norms(self.users)
 
-    def fold_in(self, confidence: csr_matrix) -> Floats:
-        return solve_users(*csr_arrays(confidence), np.require(self.items, None, ["C", "W"]))
+    def fold_in(self, confidence: csr_matrix, prior: Floats | None = None) -> Floats:
+        return solve_users(*csr_arrays(confidence), np.require(self.items, None, ["C", "W"]), prior=prior)
 
     def known(self) -> Floats:
         """Return the factors of all users, with zeros in place of the mean user's."""
@@ -174,10 +175,14 @@ class LowRank(Form):
 
     def fold_in_items(self, confidence: csr_matrix, settings: Settings) -> Floats:
         """Solve the items as a round does, for the users' features ``R = U T``; return T times the solution."""
+        U, T = self.users_features(settings)
+        return multiply(solve_users(*csr_arrays(confidence), multiply(U, T)), T.T)
+
+    def users_features(self, settings: Settings) -> tuple[Floats, Floats]:
+        """Return U, without the mean user, and T: the users' features are ``U T``."""
         U, F = (np.require(factors, None, ["C", "W"]) for factors in (self.known(), self.items))
         users_gram, n_active = gram(U, U), int(np.count_nonzero(U.any(axis=1)))
-        T, _ = feature_map(users_gram, users_gram, gram(F, F), n_active, settings.power, settings.penalty)
-        return multiply(solve_users(*csr_arrays(confidence), multiply(U, T)), T.T)
+        return U, feature_map(users_gram, users_gram, gram(F, F), n_active, settings.power, settings.penalty)[0]
 
     def leave_one_out(self, confidence: csr_matrix) -> tuple[Floats, Floats]:
         return leave_one_out(confidence, self.items, full=False)
@@ -282,7 +287,9 @@ class Full(Form):
     def user_norms(self) -> Floats:
         return sparse_row_norms(_sound(self.users))
 
-    def fold_in(self, confidence: csr_matrix) -> csr_matrix:
+    def fold_in(self, confidence: csr_matrix, prior: Floats | None = None) -> csr_matrix:
+        if prior is not None:
+            raise NotSupportedError(f"the full form takes no features; {LOW_RANK_INSTEAD}")
         indptr, indices, values = csr_arrays(confidence)
         coefficients, _ = solve_users_full(indptr, indices, values, np.require(self.items, None, ["C", "W"]))
         return csr_matrix((coefficients, indices, indptr), shape=confidence.shape)

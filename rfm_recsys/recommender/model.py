@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 import scipy.linalg
@@ -26,6 +26,7 @@ from rfm_recsys.core.checks import (
     check_choice,
     check_csr,
     check_dtype,
+    check_features,
     check_flag,
     check_generator,
     check_id,
@@ -62,9 +63,10 @@ from rfm_recsys.errors import (
     ParameterError,
     parameter_warning,
 )
-from rfm_recsys.recommender.blocks import CHOSEN, WAYS, Settings, Users
+from rfm_recsys.recommender.blocks import CHOSEN, WAYS, LowRankUsers, Settings, UserBlock, Users
 from rfm_recsys.recommender.checkpoint import Checkpoint, fingerprint
 from rfm_recsys.recommender.exploring import USER_SHARE, ItemPosterior
+from rfm_recsys.recommender.features import FeatureRegression
 from rfm_recsys.recommender.forms import (
     LOW_RANK_INSTEAD,
     Form,
@@ -75,12 +77,14 @@ from rfm_recsys.recommender.forms import (
     mean_user_of,
     with_rows,
 )
+from rfm_recsys.recommender.newcomers import expected_items, expected_users, folded_in, prior_of_users
 from rfm_recsys.recommender.noise import SAMPLED, noise_of
 from rfm_recsys.recommender.rounds import Callback, block_of_users, check_fit_memory, run_rounds
 from rfm_recsys.recommender.tuning import FALLBACK, TRIALS, Row, choose, settled
 from rfm_recsys.recommender.values import MEANINGS, confidences, user_levels, weights
 
 EXPLORATIONS = ("thompson", "ucb")
+SIDES = ("item", "user")
 MAX_WEIGHT = 1e12  # of alpha and regularization; their product has to leave room for digits
 
 log = logging.getLogger(__name__)
@@ -105,6 +109,9 @@ class Fitted:
     mean_user_: Floats
     noise_: float
     item_weights_: Floats
+    item_regression_: FeatureRegression | None
+    item_expected_: Floats
+    user_regression_: FeatureRegression | None
 
 
 @dataclass(eq=False, repr=False)
@@ -170,6 +177,10 @@ class LinRFM(Fitted, Parameters):
         Noise level, in the unit of the scores: what the deviations of :meth:`score_std` are multiplied by.
     item_weights_ : array, shape (items,)
         Sums of the confidences of what is observed of each item: how much there is to explore.
+    item_regression_, user_regression_ : FeatureRegression or None
+        What features say of factors, where ``fit`` was given some; their ``agop`` is what matters (:meth:`agop_of`).
+    item_expected_ : array, shape (items, factors)
+        Of the factors of items, what comes from features.
     search_ : list of dict
         What was tried: a setting, and how it ranks interactions that were hidden from it (``ndcg@10``, ``recall@20``,
         and ``score``, the root of their product). Empty where there was no choice.
@@ -249,6 +260,8 @@ class LinRFM(Fitted, Parameters):
         callback: Callback | None = None,
         *,
         checkpoint: str | os.PathLike[str] | None = None,
+        item_features: Any = None,
+        user_features: Any = None,
     ) -> Self:
         """Fit the factors to interactions, from scratch: what an earlier ``fit`` left is replaced when all is done.
 
@@ -268,13 +281,19 @@ class LinRFM(Fitted, Parameters):
             File to keep the last finished round in. Where it holds a round of the same fit, the same interactions and
             parameters, the fit goes on from there, to the same bits. It stays, so that nothing is lost until the model
             is saved; remove it then.
+        item_features, user_features : sparse matrix, or array or DataFrame of numbers, shape (items or users, d)
+            What is known of items and users beside the interactions; :func:`rfm_recsys.features.encode` makes it of the
+            columns of a table. An item or user without interactions has the factors that features say it will have,
+            and one with few is drawn to them. For new ones, see :meth:`add_items` and :meth:`add_users`.
 
         Raises
         ------
         DataError
-            No liked interactions, a value that is not finite, a corrupt matrix.
+            No liked interactions, a value that is not finite, a corrupt matrix, features of another number of rows.
         ParameterError, ParameterTypeError
-            A parameter out of bounds, ``user_items`` of a wrong type.
+            A parameter out of bounds, ``user_items`` or features of a wrong type.
+        NotSupportedError
+            Features with the full form.
         InsufficientMemoryError
             For more users, items or factors than memory holds.
         ModelFileError, OSError
@@ -286,6 +305,7 @@ class LinRFM(Fitted, Parameters):
         if checkpoint is not None:
             check_target(checkpoint)
         interactions = check_interactions(user_items, parameters["dtype"])
+        features = checked_features(parameters["factors"], interactions.shape, item_features, user_features)
         check_fit_memory(interactions.shape, interactions.nnz, parameters["factors"], parameters["dtype"].itemsize)
         with threads(parameters["num_threads"]):
             levels = user_levels(interactions)
@@ -299,13 +319,17 @@ class LinRFM(Fitted, Parameters):
         users = block_of_users(weighed, settings)
         del interactions, weighed
         run_rounds(users, settings, kept, show_progress, callback)
-        U, F = users.factors()
-        mean_user = mean_user_of(*users.sums(), F.dtype)
         with threads(parameters["num_threads"]):
+            said = what_features_say(users, settings, features[0])
+            mean_user = mean_user_of(*users.sums(), users.dtype)
+            if features[1] is not None:
+                assert isinstance(users, UserBlock)
+                said["user_regression_"] = expected_users(users, settings, features[1])
+            U, F = users.factors()
             unsure = what_is_unsure(users, form_of(U, F, mean_user))
         if settings.factors is not None:
             fill_unknown(U, mean_user)
-        take(self, U, F, chosen, search, user_levels_=levels, mean_user_=mean_user, **unsure)
+        take(self, U, F, chosen, search, user_levels_=levels, mean_user_=mean_user, **unsure, **said)
         return self
 
     @property
@@ -339,7 +363,7 @@ class LinRFM(Fitted, Parameters):
     def _on_threads(self) -> AbstractContextManager[None]:
         return threads(check_integer("num_threads", self.num_threads, 0))
 
-    def recalculate_user(self, userid: ArrayLike, user_items: csr_matrix) -> Any:
+    def recalculate_user(self, userid: ArrayLike, user_items: csr_matrix, user_features: Any = None) -> Any:
         """Fold users in: return the factors that ``fit`` would give their rows, with the item factors as they are.
 
         Parameters
@@ -347,6 +371,8 @@ class LinRFM(Fitted, Parameters):
         userid : int, or array of ints, shape (n,)
             Only counted: the rows may belong to users that ``fit`` has not seen.
         user_items : csr_matrix, shape (n, items)
+        user_features : matrix, shape (n, d), optional
+            As in :meth:`fit`.
 
         Returns
         -------
@@ -357,10 +383,57 @@ class LinRFM(Fitted, Parameters):
         ids, single = check_ids(userid, None, "user")
         rows = check_interactions(user_items, form.dtype, rows=len(ids), columns=form.shape[1])
         with self._on_threads():
-            factors = form.filled(form.fold_in(self._confidences(rows)))
+            factors = form.filled(self._users_folded_in(form, rows, user_features))
         return form.single(factors) if single else factors
 
-    def recalculate_item(self, itemid: ArrayLike, item_users: csr_matrix) -> Floats:
+    def _users_folded_in(self, form: Form, rows: csr_matrix, user_features: Any) -> Any:
+        """Return the factors of users by their rows, and by features where there are some."""
+        confidence, prior = self._confidences(rows), None
+        if user_features is not None:
+            regression = self._regression("user")
+            features = check_features("user_features", user_features, rows.shape[0], len(regression.agop))
+            observed = np.asarray(abs(confidence).sum(axis=1, dtype=np.float64)).ravel() / float(
+                self._in_use()["alpha"]
+            )
+            prior = prior_of_users(regression.predicted(features), observed, form.items)
+        return form.fold_in(confidence, prior)
+
+    def _regression(self, side: str) -> FeatureRegression:
+        """Return what features say; raises NotSupportedError where a fit has been given none."""
+        regression = getattr(self, f"{side}_regression_", None)
+        if regression is None:
+            raise NotSupportedError(f"this LinRFM knows no features of {side}s; pass {side}_features to fit() first")
+        return regression  # type: ignore[no-any-return]
+
+    def agop_of(self, side: str) -> Floats:
+        """Return how much each feature matters: the AGOP's diagonal, scaled to a mean of 1, shape (d,).
+
+        Entry j is the mean square of what scores change by, per unit of feature j, over items (or users).
+
+        Parameters
+        ----------
+        side : {"item", "user"}
+
+        Raises
+        ------
+        NotSupportedError
+            ``fit`` was given no features of that side.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from scipy.sparse import csr_matrix
+        >>> from rfm_recsys import LinRFM
+        >>> plays = csr_matrix(np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]))
+        >>> features = np.array([[1, 0], [1, 1], [0, 0], [0, 1]])  # the first tells apart what users like
+        >>> model = LinRFM(factors=2).fit(plays, show_progress=False, item_features=features)
+        >>> bool(model.agop_of("item")[0] > model.agop_of("item")[1])
+        True
+        """
+        agop = self._regression(check_choice("side", side, ("item", "user"))).agop
+        return np.asarray(agop / (agop.mean() or 1))
+
+    def recalculate_item(self, itemid: ArrayLike, item_users: csr_matrix, item_features: Any = None) -> Floats:
         """Fold items in: return factors for items by who has them, with the user factors as they are.
 
         The item's half of a round: with the users' features ``R = U T``, T from the AGOP as in ``fit``, the item's row
@@ -371,6 +444,8 @@ class LinRFM(Fitted, Parameters):
         itemid : int, or array of ints, shape (n,)
             Only counted: the rows may belong to items that ``fit`` has not seen.
         item_users : csr_matrix, shape (n, users)
+        item_features : matrix, shape (n, d), optional
+            As in :meth:`fit`: an item is drawn to what they say of it, the less the more users have it.
 
         Returns
         -------
@@ -382,19 +457,116 @@ class LinRFM(Fitted, Parameters):
             In the full form, in which an item is more than factors.
         """
         ids, single = check_ids(itemid, None, "item")
-        factors, _ = self._items_folded_in(ids, item_users)
+        factors, _, _ = self._items_folded_in(ids, item_users, item_features)
         return factors[0] if single else factors
 
-    def _items_folded_in(self, ids: NDArray[np.intp], item_users: csr_matrix) -> tuple[Floats, Floats]:
-        """Return the factors of items, and the sums of their confidences."""
+    def _items_folded_in(
+        self, ids: NDArray[np.intp], item_users: csr_matrix, item_features: Any
+    ) -> tuple[Floats, Floats, Floats]:
+        """Return the factors of items, what of them comes from features, and the sums of their confidences."""
         form = self._form()
         rows = check_interactions(item_users, form.dtype, rows=len(ids), columns=form.shape[0], name="item_users")
+        settings = Settings.of(self._in_use())
         with self._on_threads():
             confidence = self._confidences(rows, self._levels(form.shape[0]))
-            factors = form.fold_in_items(confidence, Settings.of(self._in_use()))
-        return factors, np.asarray(abs(confidence).sum(axis=1, dtype=np.float64)).ravel()
+            observed = np.asarray(abs(confidence).sum(axis=1, dtype=np.float64)).ravel()
+            if item_features is None:
+                factors = form.fold_in_items(confidence, settings)
+                return factors, np.zeros_like(factors), observed
+            regression = self._regression("item")
+            assert isinstance(form, LowRank)
+            means = regression.predicted(check_features("item_features", item_features, len(ids), len(regression.agop)))
+            U, T = form.users_features(settings)
+            factors = folded_in(confidence, U, T, means, settings.alpha)
+            without = folded_in(confidence, U, T, np.zeros_like(means), settings.alpha)
+        return factors, factors - without, observed
 
-    def partial_fit_users(self, userids: ArrayLike, user_items: csr_matrix) -> None:
+    def add_items(self, item_features: Any, item_users: csr_matrix | None = None) -> NDArray[np.intp]:
+        """Add new items by what features say of them, and by who has them where somebody does; return their ids.
+
+        They come after the items that there are, and are ranked and recommended beside them from then on.
+
+        Parameters
+        ----------
+        item_features : matrix, shape (n, d)
+            The features that ``fit`` was given, of the new items.
+        item_users : csr_matrix, shape (n, users), optional
+
+        Returns
+        -------
+        array of ints, shape (n,)
+
+        Raises
+        ------
+        NotSupportedError
+            ``fit`` was given no features of items.
+        DataError, ParameterTypeError
+            As in :meth:`fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from scipy.sparse import csr_matrix
+        >>> from rfm_recsys import LinRFM
+        >>> plays = csr_matrix(np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]))
+        >>> genres = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])
+        >>> model = LinRFM(factors=2).fit(plays, show_progress=False, item_features=genres)
+        >>> new = model.add_items(np.array([[1, 0], [0, 1]]))
+        >>> new.tolist()
+        [4, 5]
+        >>> model.recommend(0, plays[0], N=1)[0].tolist()  # the new item of the genre that the user likes
+        [4]
+        """
+        features = check_features("item_features", item_features, np.shape(item_features)[0])
+        return self._added("item", features, item_users)
+
+    def add_users(self, user_features: Any, user_items: csr_matrix | None = None) -> NDArray[np.intp]:
+        """Add new users by what features say of them, and by what they have, if anything; return their ids.
+
+        Parameters
+        ----------
+        user_features : matrix, shape (n, d)
+            The features that ``fit`` was given, of the new users.
+        user_items : csr_matrix, shape (n, items), optional
+
+        Returns
+        -------
+        array of ints, shape (n,)
+
+        Raises
+        ------
+        NotSupportedError
+            ``fit`` was given no features of users.
+        DataError, ParameterTypeError
+            As in :meth:`fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from scipy.sparse import csr_matrix
+        >>> from rfm_recsys import LinRFM
+        >>> plays = csr_matrix(np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]))
+        >>> country = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])
+        >>> model = LinRFM(factors=2).fit(plays, show_progress=False, user_features=country)
+        >>> new = model.add_users(np.array([[0, 1]]))
+        >>> sorted(model.recommend(new, csr_matrix((1, 4)), N=2)[0][0].tolist())
+        [2, 3]
+        """
+        features = check_features("user_features", user_features, np.shape(user_features)[0])
+        return self._added("user", features, user_items)
+
+    def _added(self, side: str, features: csr_matrix, rows: csr_matrix | None) -> NDArray[np.intp]:
+        """Fold new rows of a side in, behind those that there are."""
+        self._regression(side)
+        places = self._form().shape
+        first, others = (places[1], places[0]) if side == "item" else places
+        ids: NDArray[np.intp] = np.arange(first, first + features.shape[0])
+        none = csr_matrix((len(ids), others), dtype=self._form().dtype)
+        fold_in = self.partial_fit_items if side == "item" else self.partial_fit_users
+        fold_in(ids, none if rows is None else rows, features)
+        return ids
+
+    def partial_fit_users(self, userids: ArrayLike, user_items: csr_matrix, user_features: Any = None) -> None:
         """Fold users in, new ones too, and store their factors; see :meth:`recalculate_user`.
 
         Ids beyond those stored make room: users in between have zeros. Of an id given twice, the last row counts.
@@ -403,21 +575,23 @@ class LinRFM(Fitted, Parameters):
         form = self._form()
         rows = check_interactions(user_items, form.dtype, rows=len(ids), columns=form.shape[1])
         with self._on_threads():
-            factors = form.with_users(ids, form.fold_in(self._confidences(rows)))
+            factors = form.with_users(ids, self._users_folded_in(form, rows, user_features))
         levels = self._levels(form.shape[0])
         if levels is not None:
             new = user_levels(rows)
             levels = with_rows(levels[:, None], ids, new[:, None], "user")[:, 0]
         vars(self).update(user_factors=factors, user_levels_=levels)
 
-    def partial_fit_items(self, itemids: ArrayLike, item_users: csr_matrix) -> None:
+    def partial_fit_items(self, itemids: ArrayLike, item_users: csr_matrix, item_features: Any = None) -> None:
         """Fold items in, new ones too, and store their factors; see :meth:`recalculate_item`.
 
         Ids beyond those stored make room: items in between have zeros. Of an id given twice, the last row counts.
         """
         ids, _ = check_ids(itemids, None, "item")
-        factors, observed = self._items_folded_in(ids, item_users)
+        factors, expected, observed = self._items_folded_in(ids, item_users, item_features)
         learned: dict[str, Any] = {"item_factors": with_rows(self._form().items, ids, factors, "item")}
+        if (before := self._expected()) is not None:
+            learned["item_expected_"] = with_rows(before, ids, expected, "item")
         weights = getattr(self, "item_weights_", None)
         if weights is not None:
             learned["item_weights_"] = with_rows(weights[:, None], ids, observed[:, None], "item")[:, 0]
@@ -665,6 +839,39 @@ class LinRFM(Fitted, Parameters):
         with self._on_threads():
             return squeezed(form.scores(form.filled(form.users_at(ids)), asked))
 
+    def score_from_features(self, users: ArrayLike, items: ArrayLike) -> Any:
+        """Return how much of each score of :meth:`score` comes from the items' features; the rest is from interactions.
+
+        All of it for an item without interactions, and the less the more there are.
+
+        Parameters
+        ----------
+        users, items
+            As in :meth:`score`.
+
+        Returns
+        -------
+        array of the shape of :meth:`score`; zeros where ``fit`` was given no features of items
+
+        Raises
+        ------
+        IdError (an IndexError), ParameterError
+            As :meth:`score`.
+        """
+        form = self._form()
+        ids, single = check_ids(users, form.shape[0], "user")
+        asked, squeezed = asked_of(items, len(ids), form.shape[1], single)
+        expected = self._expected()
+        if expected is None or not isinstance(form, LowRank):
+            return squeezed(np.zeros(asked.shape, dtype=form.dtype))
+        with self._on_threads():
+            return squeezed(LowRank(form.users, expected).scores(form.filled(form.users_at(ids)), asked))
+
+    def _expected(self) -> Floats | None:
+        """Return what of the items' factors comes from features; None where there are none, or items were set since."""
+        expected: Floats | None = getattr(self, "item_expected_", None)
+        return expected if expected is not None and expected.shape == np.shape(self.item_factors) else None
+
     def score_std(self, users: ArrayLike, user_items: csr_matrix, items: ArrayLike) -> Any:
         """Return the standard deviations of scores: how sure the model is of them.
 
@@ -761,13 +968,14 @@ class LinRFM(Fitted, Parameters):
     def _item_posterior(self, form: LowRank) -> ItemPosterior:
         """Return what is known of the items, and what not: nothing, of those that were set by hand since the fit."""
         weights, alpha = getattr(self, "item_weights_", np.zeros(0)), float(self._in_use()["alpha"])
+        expected = self._expected()
 
         def posterior() -> ItemPosterior:
             observed = np.zeros(form.shape[1])
             observed[: len(weights)] = weights[: len(observed)] / alpha
-            return ItemPosterior.of(form.items, observed)
+            return ItemPosterior.of(form.items, observed, expected)
 
-        return self._keeping("items", (form.items, weights, alpha), posterior)
+        return self._keeping("items", (form.items, weights, alpha, expected), posterior)
 
     def _drawn_items(self, unsure: ItemPosterior, scale: float, seed: np.uint64) -> Floats:
         """Return a draw of all items' factors."""
@@ -914,6 +1122,26 @@ def _wide_fits(parameters: dict[str, Any], weights: csr_matrix) -> bool:
     return True
 
 
+def checked_features(
+    factors: int | None, shape: tuple[int, int], item_features: Any, user_features: Any
+) -> tuple[csr_matrix | None, csr_matrix | None]:
+    """Return features of items and users, checked; raises NotSupportedError in the full form."""
+    if factors is None and (item_features is not None or user_features is not None):
+        raise NotSupportedError(f"the full form takes no features; {LOW_RANK_INSTEAD}")
+    return (
+        None if item_features is None else check_features("item_features", item_features, shape[1]),
+        None if user_features is None else check_features("user_features", user_features, shape[0]),
+    )
+
+
+def what_features_say(users: Users, settings: Settings, item_features: csr_matrix | None) -> dict[str, Any]:
+    """Give the items what features say of them, and return the attributes of a model that are about features."""
+    said: dict[str, Any] = {"item_regression_": None, "item_expected_": None, "user_regression_": None}
+    if item_features is not None:
+        said |= expected_items(cast(LowRankUsers, users), settings, item_features)
+    return said
+
+
 def what_is_unsure(users: Users, form: Form) -> dict[str, Any]:
     """Return what a fit leaves for the posteriors of users and items, by the names of the attributes."""
     return {"noise_": noise_of(form, users.some_rows(SAMPLED)), "item_weights_": users.item_weights()}
@@ -950,6 +1178,11 @@ def content_of(model: LinRFM) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         arrays["mean_user"] = form.mean_user
     if hasattr(model, "item_weights_"):
         arrays["item_weights"] = model.item_weights_
+    for side in SIDES:
+        if (regression := getattr(model, f"{side}_regression_", None)) is not None:
+            arrays |= {f"{side}_regression_{name}": part for name, part in regression.arrays().items()}
+    if (expected := model._expected()) is not None:
+        arrays["item_expected"] = expected
     return parameters, arrays
 
 
@@ -963,6 +1196,12 @@ def model_of(kind: type[Model], parameters: dict[str, Any], arrays: dict[str, ND
         vars(model).update({f"{name}_": chosen[name] for name in CHOSEN}, search_=list(fitted["search"]))
         if "noise" in fitted:
             model.noise_ = float(fitted["noise"])
+    for side in SIDES:
+        prefix = f"{side}_regression_"
+        parts = {name.removeprefix(prefix): arrays.pop(name) for name in [*arrays] if name.startswith(prefix)}
+        vars(model)[f"{side}_regression_"] = FeatureRegression(**parts) if parts else None
+    if "item_expected" in arrays:
+        vars(model).update(item_expected_=arrays.pop("item_expected"))
     if "user_levels" in arrays:
         vars(model).update(user_levels_=np.asarray(arrays.pop("user_levels"), dtype=np.float64))
     if "item_weights" in arrays:
