@@ -122,7 +122,7 @@ def check_interactions(
     return csr if zeros else without_zeros(csr)
 
 
-def check_features(name: str, features: Any, rows: int, columns: int | None = None) -> csr_matrix:
+def check_features(name: str, features: Any, rows: int | None = None, columns: int | None = None) -> csr_matrix:
     """Return features as a CSR matrix of float64 without stored zeros; the caller's is left as it was.
 
     Parameters
@@ -153,7 +153,7 @@ def check_features(name: str, features: Any, rows: int, columns: int | None = No
             f"{name} are {shown(features)} and no matrix of numbers ({error}); encode categories and texts, as "
             "rfm_recsys.encode_features does"
         ) from error
-    if matrix.shape[0] != rows:
+    if rows is not None and matrix.shape[0] != rows:
         raise DataError(f"{name} have {matrix.shape[0]} row(s), not {rows}; pass one row for each")
     if columns is not None and matrix.shape[1] != columns:
         raise DataError(f"{name} have {matrix.shape[1]} column(s), not {columns}; pass those of fit(), in their order")

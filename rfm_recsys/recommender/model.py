@@ -85,6 +85,7 @@ from rfm_recsys.recommender.values import MEANINGS, confidences, user_levels, we
 
 EXPLORATIONS = ("thompson", "ucb")
 SIDES = ("item", "user")
+OF_FEATURES = {"item_regression_", "item_expected_", "user_regression_"}  # attributes of a fit with features alone
 MAX_WEIGHT = 1e12  # of alpha and regularization; their product has to leave room for digits
 
 log = logging.getLogger(__name__)
@@ -109,9 +110,9 @@ class Fitted:
     mean_user_: Floats
     noise_: float
     item_weights_: Floats
-    item_regression_: FeatureRegression | None
-    item_expected_: Floats
-    user_regression_: FeatureRegression | None
+    item_regression_: FeatureRegression | None = None
+    item_expected_: Floats | None = None
+    user_regression_: FeatureRegression | None = None
 
 
 @dataclass(eq=False, repr=False)
@@ -400,10 +401,10 @@ class LinRFM(Fitted, Parameters):
 
     def _regression(self, side: str) -> FeatureRegression:
         """Return what features say; raises NotSupportedError where a fit has been given none."""
-        regression = getattr(self, f"{side}_regression_", None)
+        regression: FeatureRegression | None = getattr(self, f"{side}_regression_")
         if regression is None:
             raise NotSupportedError(f"this LinRFM knows no features of {side}s; pass {side}_features to fit() first")
-        return regression  # type: ignore[no-any-return]
+        return regression
 
     def agop_of(self, side: str) -> Floats:
         """Return how much each feature matters: the AGOP's diagonal, scaled to a mean of 1, shape (d,).
@@ -517,7 +518,7 @@ class LinRFM(Fitted, Parameters):
         >>> model.recommend(0, plays[0], N=1)[0].tolist()  # the new item of the genre that the user likes
         [4]
         """
-        features = check_features("item_features", item_features, np.shape(item_features)[0])
+        features = check_features("item_features", item_features)
         return self._added("item", features, item_users)
 
     def add_users(self, user_features: Any, user_items: csr_matrix | None = None) -> NDArray[np.intp]:
@@ -552,7 +553,7 @@ class LinRFM(Fitted, Parameters):
         >>> sorted(model.recommend(new, csr_matrix((1, 4)), N=2)[0][0].tolist())
         [2, 3]
         """
-        features = check_features("user_features", user_features, np.shape(user_features)[0])
+        features = check_features("user_features", user_features)
         return self._added("user", features, user_items)
 
     def _added(self, side: str, features: csr_matrix, rows: csr_matrix | None) -> NDArray[np.intp]:
@@ -869,7 +870,7 @@ class LinRFM(Fitted, Parameters):
 
     def _expected(self) -> Floats | None:
         """Return what of the items' factors comes from features; None where there are none, or items were set since."""
-        expected: Floats | None = getattr(self, "item_expected_", None)
+        expected = self.item_expected_
         return expected if expected is not None and expected.shape == np.shape(self.item_factors) else None
 
     def score_std(self, users: ArrayLike, user_items: csr_matrix, items: ArrayLike) -> Any:
@@ -1136,7 +1137,7 @@ def checked_features(
 
 def what_features_say(users: Users, settings: Settings, item_features: csr_matrix | None) -> dict[str, Any]:
     """Give the items what features say of them, and return the attributes of a model that are about features."""
-    said: dict[str, Any] = {"item_regression_": None, "item_expected_": None, "user_regression_": None}
+    said: dict[str, Any] = {}
     if item_features is not None:
         said |= expected_items(cast(LowRankUsers, users), settings, item_features)
     return said
@@ -1158,6 +1159,8 @@ def take(
     """Give a model what a fit made, at once: an interruption finds the old ones or the new ones."""
     factors = {"user_factors": user_factors, "item_factors": item_factors}
     of_the_fit = {f"{name}_": chosen[name] for name in CHOSEN}
+    for name in OF_FEATURES - learned.keys():  # of an earlier fit
+        vars(model).pop(name, None)
     vars(model).update(factors, search_=search, **learned, **of_the_fit)
 
 
@@ -1179,7 +1182,7 @@ def content_of(model: LinRFM) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     if hasattr(model, "item_weights_"):
         arrays["item_weights"] = model.item_weights_
     for side in SIDES:
-        if (regression := getattr(model, f"{side}_regression_", None)) is not None:
+        if (regression := getattr(model, f"{side}_regression_")) is not None:
             arrays |= {f"{side}_regression_{name}": part for name, part in regression.arrays().items()}
     if (expected := model._expected()) is not None:
         arrays["item_expected"] = expected
@@ -1199,7 +1202,8 @@ def model_of(kind: type[Model], parameters: dict[str, Any], arrays: dict[str, ND
     for side in SIDES:
         prefix = f"{side}_regression_"
         parts = {name.removeprefix(prefix): arrays.pop(name) for name in [*arrays] if name.startswith(prefix)}
-        vars(model)[f"{side}_regression_"] = FeatureRegression(**parts) if parts else None
+        if parts:
+            vars(model)[f"{side}_regression_"] = FeatureRegression(**parts)
     if "item_expected" in arrays:
         vars(model).update(item_expected_=arrays.pop("item_expected"))
     if "user_levels" in arrays:
