@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse import coo_matrix, csr_matrix, vstack
 from tqdm.auto import tqdm
 
 from rfm_recsys import ratings
@@ -22,7 +22,7 @@ from rfm_recsys.core.extras import extra
 from rfm_recsys.core.renamed import warn_renamed
 from rfm_recsys.core.wording import option
 from rfm_recsys.datasets.interactions import Duplicates, Interactions, index_of, positions, usual_columns
-from rfm_recsys.datasets.reading import frame_of, interactions_of, titles_of
+from rfm_recsys.datasets.reading import described, frame_of, interactions_of, titles_of
 from rfm_recsys.errors import (
     DataError,
     ModelFileError,
@@ -40,9 +40,36 @@ with extra("tables"):
 KIND = "table model"
 ROWS = 2**17  # of recommendations at once, which bounds the memory of recommend_all
 CSR = ("data", "indices", "indptr")
+FEW = 20  # interactions up to which an item is still drawn to what features say of it when further ones come
 UNKNOWN = ("error", "popular", "skip")
 Unknown = Literal["error", "popular", "skip"]
 Restriction = Any  # ids for all users, or ids by user
+
+
+@dataclass(frozen=True)
+class SideTable:
+    """Features of items or of users.
+
+    Attributes
+    ----------
+    encoder : FeatureEncoder
+        From columns to features.
+    features : csr_matrix, shape (items or users, features)
+    """
+
+    encoder: Any
+    features: csr_matrix
+
+    def with_strangers(self, n: int) -> SideTable:
+        """Return the same with further rows of which nothing is known."""
+        if n == 0:
+            return self
+        nothing = pd.DataFrame({column.name: [None] * n for column in self.encoder.columns})
+        return self.with_rows(self.encoder.encode(nothing))
+
+    def with_rows(self, rows: csr_matrix) -> SideTable:
+        """Return the same with further rows."""
+        return SideTable(self.encoder, csr_matrix(vstack([self.features, rows])))
 
 
 @dataclass(eq=False, repr=False)
@@ -56,6 +83,8 @@ class TableModel:
         The interactions: what is filtered, whatever its value, and what an explanation refers to.
     user_ids, item_ids : pandas Index, shape (users,) and (items,)
         Integers, strings, floats, or a mixture of these.
+    item_table, user_table : SideTable or None
+        Features of items and of users, and how they come from the columns of a table.
 
     Examples
     --------
@@ -73,6 +102,8 @@ class TableModel:
     user_items: csr_matrix
     user_ids: pd.Index[Any]
     item_ids: pd.Index[Any]
+    item_table: SideTable | None = None
+    user_table: SideTable | None = None
 
     def __repr__(self) -> str:
         n_users, n_items = self.user_items.shape
@@ -86,6 +117,8 @@ class TableModel:
         model: LinRFM | LinRFMRatings | None = None,
         show_progress: bool = True,
         checkpoint: str | PathLike[str] | None = None,
+        item_table: Any = None,
+        user_table: Any = None,
         **options: Any,
     ) -> Self:
         """Return a model that is fitted to a table; the model that is given is copied, and stays as it is.
@@ -101,6 +134,10 @@ class TableModel:
             Whether to show the progress, and in one line what was read.
         checkpoint
             As in :meth:`LinRFM.fit`.
+        item_table, user_table : DataFrame or path, optional
+            What is known of items, and of users, one a row: genres, prices, titles, countries; see
+            :class:`~rfm_recsys.datasets.FeatureEncoder` for what is made of a column. The column of ids is recognised
+            by its name. Items and users without interactions are taken in, too.
         options
             Those of :func:`~rfm_recsys.datasets.read_interactions`: ``user="customer"``, ``duplicates="sum"``,
             ``ones=True``, ``sep=";"`` and so on.
@@ -122,12 +159,24 @@ class TableModel:
         user_items = interactions.to_csr()
         own = copy.copy(model)
         if isinstance(own, LinRFMRatings):
-            if checkpoint is not None:
-                raise NotSupportedError("checkpoint is for LinRFM; leave it out with LinRFMRatings")
+            if checkpoint is not None or item_table is not None or user_table is not None:
+                raise NotSupportedError("checkpoint, item_table and user_table are for LinRFM; leave them out")
             own.fit(user_items, show_progress)
-        else:
-            own.fit(user_items, show_progress, checkpoint=checkpoint)
-        return cls(own, user_items, user_ids, item_ids)
+            return cls(own, user_items, user_ids, item_ids)
+        item_ids, item_side = _side(item_table, item_ids, "item")
+        user_ids, user_side = _side(user_table, user_ids, "user")
+        user_items.resize(len(user_ids), len(item_ids))
+        if show_progress:
+            for what, side in (("items", item_side), ("users", user_side)):
+                if side is not None:
+                    tqdm.write(f"features of {what}: {side.encoder}", file=sys.stderr)
+        features = {
+            f"{name}_features": side.features
+            for name, side in (("item", item_side), ("user", user_side))
+            if side is not None
+        }
+        own.fit(user_items, show_progress, checkpoint=checkpoint, **features)
+        return cls(own, user_items, user_ids, item_ids, item_side, user_side)
 
     @classmethod
     def fit(cls, *arguments: Any, **named: Any) -> Self:
@@ -436,10 +485,13 @@ class TableModel:
         Returns
         -------
         score : float
-            Exactly the sum of the shares of all liked items in the order in which they come.
+            Exactly the sum of the shares of all liked items in the order in which they come, and of that of the user's
+            features.
         shares : DataFrame with the columns item_id and share
             The N largest shares, the largest first. ``.attrs["rest"]`` is what the others add up to, and
-            ``.attrs["others"]`` how many they are.
+            ``.attrs["others"]`` how many they are. ``.attrs["from_features"]`` is how much of the score comes from
+            features of the item; the rest is from who else has it. ``.attrs["from_user_features"]``, how much comes
+            from those of the user, beside the items.
 
         Raises
         ------
@@ -451,13 +503,18 @@ class TableModel:
         self.check()
         model = self._recommender("explain")
         row, column = _single(self.user_ids, user, "user"), _single(self.item_ids, item, "item")
-        score, contributions, _ = model.explain(row, self.user_items, column, N=len(self.item_ids))
+        features = None if self.user_table is None else self.user_table.features[row]
+        score, contributions, _ = model.explain(
+            row, self.user_items, column, N=len(self.item_ids), user_features=features
+        )
         shown_shares = contributions[: check_integer("N", N, 0)]
         liked = np.array([index for index, _ in shown_shares], dtype=np.intp)
         shares = np.array([share for _, share in shown_shares], dtype=np.float64)
         frame = pd.DataFrame({"item_id": self.item_ids[liked], "share": shares})
         frame.attrs["others"] = len(contributions) - len(shown_shares)
         frame.attrs["rest"] = float(sum(share for _, share in contributions[len(shown_shares) :]))
+        frame.attrs["from_features"] = float(model.score_from_features(row, column))
+        frame.attrs["from_user_features"] = score - float(sum(share for _, share in contributions))
         return score, frame
 
     def update(self, interactions: Any, duplicates: Duplicates = "last", **options: Any) -> Self:
@@ -498,18 +555,97 @@ class TableModel:
         known = user_items[:, :n_items]
         # new users by the items that are known, new items by all users, then all users by all items
         fresh_users = np.arange(n_users, shape[0])
+        item_side, user_side = (
+            None if side is None else side.with_strangers(n)
+            for side, n in ((self.item_table, len(fresh_items)), (self.user_table, len(fresh_users)))
+        )
         if isinstance(model, LinRFM) and model.factors is None and len(fresh_items):
             raise NotSupportedError("the full form folds no new items in; fit again, or leave out their rows")
         if len(fresh_users):
-            model.partial_fit_users(fresh_users, known[fresh_users])
+            model.partial_fit_users(fresh_users, known[fresh_users], *_rows_of(user_side, fresh_users))
         if len(fresh_items):
-            model.partial_fit_items(fresh_items, csr_matrix(user_items[:, fresh_items].T))
+            model.partial_fit_items(
+                fresh_items, csr_matrix(user_items[:, fresh_items].T), *_rows_of(item_side, fresh_items)
+            )
+        if item_side is not None:  # what features have said is seen again in the light of the first interactions
+            counts = np.bincount(user_items.indices, minlength=shape[1])
+            few = np.unique(columns[(columns < n_items) & (counts[columns] <= FEW)])
+            if len(few):
+                model.partial_fit_items(few, csr_matrix(user_items[:, few].T), item_side.features[few])
         if len(changed):
-            model.partial_fit_users(changed, user_items[changed])
+            model.partial_fit_users(changed, user_items[changed], *_rows_of(user_side, changed))
         if isinstance(model, LinRFM) and hasattr(model, "item_weights_"):
             model.item_weights_ = self._observed(model, user_items, changed)
-        vars(self).update(model=model, user_items=user_items, user_ids=user_ids, item_ids=item_ids)
+        vars(self).update(
+            model=model, user_items=user_items, user_ids=user_ids, item_ids=item_ids, item_table=item_side,
+            user_table=user_side,
+        )  # fmt: skip
         return self
+
+    def add_items(self, item_table: Any, **options: Any) -> list[Any]:
+        """Add new items by a table that describes them; return their ids. Items that are known already are left out.
+
+        Parameters
+        ----------
+        item_table : DataFrame or path
+            With the columns that the features of :meth:`from_table` were made of.
+        options
+            ``item``, the column of ids, and how a text is written: ``sep``, ``encoding`` and so on.
+
+        Raises
+        ------
+        NotSupportedError
+            The model was fitted without an item table.
+        DataError
+            A column that is missing, and all that a table is refused for.
+        """
+        return self._added("item", item_table, options)
+
+    def add_users(self, user_table: Any, **options: Any) -> list[Any]:
+        """Add new users by a table that describes them; see :meth:`add_items`."""
+        return self._added("user", user_table, options)
+
+    def _added(self, name: str, table: Any, options: dict[str, Any]) -> list[Any]:
+        self.check()
+        side: SideTable | None = getattr(self, f"{name}_table")
+        if side is None:
+            raise NotSupportedError(f"this model knows no features of {name}s; pass {name}_table to from_table() first")
+        ids: pd.Index[Any] = getattr(self, f"{name}_ids")
+        frame = described(table, ids, name, among=False, **options)
+        frame = frame[~frame.index.isin(ids)]
+        if len(frame) == 0:
+            return []
+        both, _ = _extended(ids, plain_ids(index_of(frame.index.tolist()), name), name)
+        rows = side.encoder.encode(frame)
+        model = copy.copy(self.model)
+        (model.add_items if name == "item" else model.add_users)(rows)
+        user_items = self.user_items.copy()
+        shape = (self.user_items.shape[0], len(both)) if name == "item" else (len(both), self.user_items.shape[1])
+        user_items.resize(*shape)
+        vars(self).update(
+            {f"{name}_ids": both, f"{name}_table": side.with_rows(rows)}, model=model, user_items=user_items
+        )
+        return frame.index.tolist()
+
+    def feature_weights(self, side: Literal["item", "user"] = "item") -> pd.DataFrame:
+        """Return how much each feature matters, the most important first: see :meth:`LinRFM.agop_of`.
+
+        Returns
+        -------
+        DataFrame with the columns feature, weight (1 in the mean) and share
+            ``share``, of all: the weight times the variance of the feature, so that one that hardly any item has, or
+            one in small units, is seen for what it does.
+        """
+        check_choice("side", side, ("item", "user"))
+        table: SideTable | None = getattr(self, f"{side}_table")
+        weights = self._recommender("feature_weights").agop_of(side)
+        if table is None:
+            raise NotSupportedError(f"this model has no table of {side}s; pass {side}_table to from_table()")
+        means = np.asarray(table.features.mean(axis=0)).ravel()
+        variance = np.asarray(table.features.multiply(table.features).mean(axis=0)).ravel() - means**2
+        share = weights * np.maximum(variance, 0)
+        frame = pd.DataFrame({"feature": table.encoder.names, "weight": weights, "share": share / (share.sum() or 1)})
+        return frame.sort_values("share", ascending=False, kind="stable", ignore_index=True)
 
     def _observed(self, model: LinRFM, user_items: csr_matrix, changed: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return the sums of the items' confidences after the rows of some users have changed."""
@@ -590,6 +726,10 @@ class TableModel:
                 arrays[f"{what}_ids"] = ids.to_numpy()
             else:
                 arrays[f"{what}_ids_json"] = np.frombuffer(json.dumps(ids.tolist()).encode(), dtype=np.uint8)
+            side: SideTable | None = getattr(self, f"{what}_table")
+            if side is not None:
+                parameters[f"{what}_table"] = {"columns": side.encoder.to_json(), "width": side.features.shape[1]}
+                arrays |= {f"{what}_table_{part}": getattr(side.features, part) for part in CSR}
         modelfile.save(fileobj_or_path, KIND, parameters, arrays)
 
     @classmethod
@@ -601,12 +741,16 @@ class TableModel:
             parts = tuple(arrays.pop(f"interactions_{part}") for part in CSR)
             user_items = csr_matrix(parts, shape=(len(user_ids), len(item_ids)))
             user_items = check_interactions(user_items, np.dtype(np.float32), zeros=True)
+            sides = [
+                _loaded_side(parameters, arrays, what, len(ids))
+                for what, ids in (("item", item_ids), ("user", user_ids))
+            ]
             model: Any
             if parameters.pop("table_of", None) == "LinRFMRatings":
                 model = ratings.model_of(LinRFMRatings, parameters, arrays)
             else:
                 model = recommender.model_of(LinRFM, parameters, arrays)
-            loaded = cls(model, user_items, user_ids, item_ids)
+            loaded = cls(model, user_items, user_ids, item_ids, *sides)
             loaded.check()
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"{fileobj_or_path} holds no {KIND} ({error}); save it again") from error
@@ -834,6 +978,41 @@ def plain_ids(ids: pd.Index[Any], what: str) -> pd.Index[Any]:
                 "frame[column].astype(str)"
             )
     return index_of(values)
+
+
+def _rows_of(side: SideTable | None, places: NDArray[np.intp]) -> tuple[csr_matrix, ...]:
+    """Return the features of some rows, as an argument where there are any."""
+    return () if side is None else (side.features[places],)
+
+
+def _side(table: Any, ids: pd.Index[Any], name: str) -> tuple[pd.Index[Any], SideTable | None]:
+    """Return the ids with those that only a table of their side has behind, and the features of all."""
+    if table is None:
+        return ids, None
+    frame = described(table, ids, name)
+    fresh = frame.index[~frame.index.isin(ids)]
+    if len(fresh):
+        ids, _ = _extended(ids, plain_ids(index_of(fresh.tolist()), name), name)
+    return ids, side_of(frame, ids)
+
+
+def side_of(frame: pd.DataFrame, ids: pd.Index[Any]) -> SideTable:
+    """Return the features of items or users, in the order of ids, by a table that describes them and perhaps others."""
+    from rfm_recsys.datasets import FeatureEncoder
+
+    encoder = FeatureEncoder.of(frame)
+    return SideTable(encoder, encoder.encode(frame.reindex(ids)))
+
+
+def _loaded_side(parameters: dict[str, Any], arrays: dict[str, NDArray[Any]], what: str, n: int) -> SideTable | None:
+    """Take the features of a side out of a file's content."""
+    content = parameters.pop(f"{what}_table", None)
+    if content is None:
+        return None
+    from rfm_recsys.datasets import FeatureEncoder
+
+    parts = tuple(arrays.pop(f"{what}_table_{part}") for part in CSR)
+    return SideTable(FeatureEncoder.from_json(content["columns"]), csr_matrix(parts, shape=(n, int(content["width"]))))
 
 
 def _loaded_ids(arrays: dict[str, NDArray[Any]], what: str) -> pd.Index[Any]:

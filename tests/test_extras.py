@@ -36,6 +36,7 @@ PYTHON = {  # what a user writes, and the extra that it needs
 }
 LATER = [  # what finds only as it runs that it needs another extra, too
     ("tables", "from rfm_recsys.datasets import load; load('ml-1m')", "datasets"),
+    ("tables", "from rfm_recsys.datasets import FeatureEncoder", "features"),
     ("cli", "command('fit', 'x', '--workers', '1')", "distributed"),
 ]
 PROGRAM = """

@@ -516,3 +516,104 @@ def test_a_scikit_learn_pipeline_holds_a_table_model(model: TableModel) -> None:
     expected = model.score(frame["user_id"].tolist(), frame["item_id"].tolist())
     np.testing.assert_array_equal(pipeline.predict(frame), expected)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(pipeline)).predict(frame), expected)
+
+
+# --- features of items and users ---
+
+
+def films_and_plays() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Make plays of a world in which a country likes one genre, films that describe it, and viewers."""
+    rng = np.random.default_rng(0)
+    genres, countries = ["drama", "horror", "comedy", "western"], ["no", "se", "dk", "fi"]
+    films = pd.DataFrame({"item_id": np.arange(100, 160), "genre": [genres[k % 4] for k in range(60)]})
+    viewers = pd.DataFrame(
+        {"user_id": [f"u{k}" for k in range(100)], "country": [countries[k % 4] for k in range(100)]}
+    )
+    likes = rng.random((100, 60)) < np.where(np.arange(100)[:, None] % 4 == np.arange(60) % 4, 0.5, 0.05)
+    likes[:, -4:], likes[-4:] = False, False  # which nobody has met
+    users, items = np.nonzero(likes)
+    return pd.DataFrame({"user_id": [f"u{k}" for k in users], "item_id": 100 + items}), films, viewers
+
+
+def described_model(**options: Any) -> TableModel:
+    plays, films, viewers = films_and_plays()
+    return TableModel.from_table(plays, LinRFM(8), show_progress=False, item_table=films, user_table=viewers, **options)
+
+
+def test_items_and_users_of_the_side_tables_alone_are_recommended_by_what_describes_them() -> None:
+    model = described_model()
+    assert len(model.item_ids) == 60
+    assert len(model.user_ids) == 100
+    new = model.recommend(["u0", "u1", "u2", "u3"], N=1, items=[156, 157, 158, 159])
+    assert new["item_id"].tolist() == [156, 157, 158, 159]
+    _, films, _ = films_and_plays()
+    lists = model.recommend(["u96", "u99"], N=5).merge(films, on="item_id")
+    assert lists.groupby("user_id")["genre"].agg(set).to_dict() == {"u96": {"drama"}, "u99": {"western"}}
+
+
+def test_new_items_and_users_are_added_by_a_table_and_saved(tmp_path: Path) -> None:
+    model = described_model()
+    films = pd.DataFrame({"genre": ["horror", "drama"], "item_id": [900, 100]})
+    assert model.add_items(films) == [900]  # the other is known
+    assert model.add_items(films) == []
+    assert model.add_users(pd.DataFrame({"user_id": ["new"], "country": ["se"]})) == ["new"]
+    assert model.recommend("new", N=1, items=[900, 156, 158])["item_id"].tolist() == [900]
+    score, shares = model.explain("u1", 900)
+    assert shares.attrs["from_features"] == pytest.approx(score, abs=1e-6)
+    model.save(tmp_path / "model")
+    loaded = TableModel.load(tmp_path / "model")
+    assert loaded.feature_weights().equals(model.feature_weights())
+    assert loaded.feature_weights("user").equals(model.feature_weights("user"))
+    more = pd.DataFrame({"genre": ["comedy"], "item_id": [901]})
+    for each in (model, loaded):
+        assert each.add_items(more) == [901]
+    assert loaded.recommend().equals(model.recommend())
+
+
+def test_an_added_item_learns_from_its_first_interactions() -> None:
+    model = described_model()
+    model.add_items(pd.DataFrame({"genre": ["horror"], "item_id": [900]}))
+    before = model.score(["u0", "u4", "u8", "u1"], 900)
+    model.update(pd.DataFrame({"user_id": [f"u{4 * k}" for k in range(3, 9)], "item_id": 900}))  # fans of drama
+    after = model.score(["u0", "u4", "u8", "u1"], 900)
+    assert (after[:3] > before[:3] + 0.1).all()
+    model.update(pd.DataFrame({"user_id": ["stranger", "u1"], "item_id": [901, 901]}))  # of whom no table knows
+    assert model.item_table is not None
+    assert model.item_table.features.shape == (62, 4)
+    assert np.isfinite(model.score("stranger", [900, 901])).all()
+
+
+def test_what_matters_is_a_table() -> None:
+    frame = described_model().feature_weights()
+    assert sorted(frame["feature"]) == ["genre=comedy", "genre=drama", "genre=horror", "genre=western"]
+    assert frame["weight"].mean() == pytest.approx(1)
+    assert frame["share"].sum() == pytest.approx(1)
+    assert frame["share"].is_monotonic_decreasing
+
+
+def test_side_tables_that_cannot_be_used_are_refused() -> None:
+    plays, films, _ = films_and_plays()
+
+    def refused(error: Any, match: str, **options: Any) -> None:
+        with pytest.raises(error, match=match):
+            TableModel.from_table(plays, LinRFM(8), show_progress=False, **options)
+
+    refused(DataError, "no column of item ids", item_table=films.rename(columns={"item_id": "ref"}))
+    refused(DataError, "is one of the interactions", item_table=films.assign(item_id=films["item_id"] + 1000))
+    refused(DataError, "in common", item_table=films.assign(genre="drama")[["item_id"]])
+    refused(ParameterTypeError, "pass a DataFrame", item_table=[1, 2])
+    with pytest.raises(NotSupportedError, match="are for LinRFM"):
+        TableModel.from_table(plays.assign(rating=1.0), LinRFMRatings(), show_progress=False, item_table=films)
+    plain = TableModel.from_table(plays, LinRFM(8), show_progress=False)
+    with pytest.raises(NotSupportedError, match="pass item_table"):
+        plain.add_items(films)
+
+
+def test_a_side_table_in_a_file_has_its_ids_in_the_type_of_the_interactions(tmp_path: Path) -> None:
+    plays, films, _ = films_and_plays()
+    films.to_csv(tmp_path / "films.csv", index=False)
+    models = [
+        TableModel.from_table(plays, LinRFM(8), show_progress=False, item_table=table)
+        for table in (films, tmp_path / "films.csv")
+    ]
+    assert models[0].recommend().equals(models[1].recommend())

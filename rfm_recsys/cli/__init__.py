@@ -18,6 +18,7 @@ COMMANDS = {  # and the extra that each needs
     "recommend": "cli",
     "similar": "cli",
     "explain": "cli",
+    "features": "cli",
     "report": "evaluation",
     "compare": "evaluation",
     "paper": "paper",

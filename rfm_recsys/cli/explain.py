@@ -38,4 +38,6 @@ def explain(
     if not as_json:
         piped = not sys.stdout.isatty()  # where lines of the table only are wanted
         say(f"item {item} scores {score:.4f} for user {user}, the sum of these shares:", error=piped)
+        if part := shares.attrs.get("from_features"):
+            say(f"(of the score {part:.4f} is from features of the item, the rest from who has it)", error=piped)
     show(shares, as_json)

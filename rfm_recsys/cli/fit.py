@@ -58,6 +58,13 @@ def fit(
             help="What the size of a value says: 'relative' to the user's other values, or 'confidence' for a weight."
         ),
     ] = LinRFM().values,
+    item_table: Annotated[
+        str | None,
+        typer.Option(help="A table that describes items, one a row: genres, prices, titles.", show_default=False),
+    ] = None,
+    user_table: Annotated[
+        str | None, typer.Option(help="A table that describes users, one a row.", show_default=False)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the randomised eigenvectors.")] = 0,
     checkpoint: Annotated[
         bool, typer.Option(help="Keep each round beside the model, as .checkpoint, and go on from there after a kill.")
@@ -81,6 +88,10 @@ def fit(
         None if factors == "full" else int(factors), regularization, alpha, iterations, power, item_norm, user_norm,
         random_state=seed, values=values, prior_norm=prior_norm, oversampling=oversampling,
     )  # fmt: skip
+    tables = {"item_table": item_table, "user_table": user_table}
+    described: dict[str, Any] = {name: table for name, table in tables.items() if table is not None}
+    if on_cluster and user_table is not None:
+        raise ParameterError("--user-table is for one machine; leave it out")
     kept = model.with_name(f"{model.name}.checkpoint") if checkpoint else None
     how: dict[str, Any] = {"show_progress": sys.stderr.isatty(), "checkpoint": kept}
     if on_cluster:
@@ -92,8 +103,9 @@ def fit(
 
             folder = users_beside(model, users)
             fitted = fit_on_cluster(
-                interactions, client, recommender, users=folder, overwrite=overwrite, report=report, **how_read, **how
-            )
+                interactions, client, recommender, users=folder, overwrite=overwrite, report=report, **how_read, **how,
+                **described,
+            )  # fmt: skip
         size, written = f"{len(fitted.item_ids):,} items", f"{model} and {folder}"
     else:
         with status(f"reading {interactions}"):
@@ -104,7 +116,7 @@ def fit(
             say(table.summary)
         begun = time.perf_counter()
         try:
-            fitted = TableModel.from_table(table, recommender, **how)
+            fitted = TableModel.from_table(table, recommender, **how, **described)
         except KeyboardInterrupt:
             there = kept is not None and kept.exists()
             left = f"{kept} keeps what is finished, and the same command goes on from there"
@@ -116,5 +128,8 @@ def fit(
     fitted.save(model)
     if kept is not None:
         kept.unlink(missing_ok=True)  # only now: what if the disk is full
+    for side in ("item", "user"):
+        if (features := getattr(fitted, f"{side}_table")) is not None:
+            say(f"features of {side}s: {features.encoder}")
     used = ", ".join(f"{name}={value:.3g}" for name, value in fitted.model.chosen_.items())
     say(f"{size}: fitted in {seconds:.1f} s with {used}; written to {written}")

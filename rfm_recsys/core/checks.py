@@ -151,7 +151,7 @@ def check_features(name: str, features: Any, rows: int | None = None, columns: i
             raise
         raise ParameterTypeError(
             f"{name} are {shown(features)} and no matrix of numbers ({error}); encode categories and texts, as "
-            "rfm_recsys.encode_features does"
+            "rfm_recsys.datasets.FeatureEncoder does"
         ) from error
     if rows is not None and matrix.shape[0] != rows:
         raise DataError(f"{name} have {matrix.shape[0]} row(s), not {rows}; pass one row for each")

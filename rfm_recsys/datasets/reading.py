@@ -375,18 +375,7 @@ def titles_of(titles: Any, item_ids: "pd.Index[Any]", item: str | None = None, *
 
     Rows of a text that have not as many fields as there are columns are left out, with a warning that counts them.
     """
-    if isinstance(titles, str | PathLike):
-        frame = _item_table(Path(titles), Dialect(**how).checked())
-    else:
-        found = frame_of(titles)
-        if found is None:
-            raise ParameterTypeError(f"titles are a {type(titles).__name__}; pass a DataFrame, or a path")
-        frame = found
-    columns = [*frame.columns]
-    column = item or usual_columns(columns).get("item")
-    if column is None or columns.count(column) != 1:
-        asked = f"column {item!r} stands {columns.count(item)} times" if item else "no column of item ids is recognised"
-        raise DataError(f"{asked} among {columns} of the titles; pass its name, as {option('item', str(columns[0]))}")
+    frame, column = _of_a_side(titles, "item", "titles", item, how)
     by_text = {str(known): known for known in item_ids.tolist()}
     ids = [by_text.get(str(value)) if isinstance(value, str | int | np.integer) else value for value in frame[column]]
     frame = frame.assign(**{column: pd.Series(ids, index=frame.index, dtype=object)})
@@ -398,15 +387,67 @@ def titles_of(titles: Any, item_ids: "pd.Index[Any]", item: str | None = None, *
     return frame, column
 
 
-def _item_table(path: Path, dialect: Dialect) -> pd.DataFrame:
+def described(table: Any, ids: "pd.Index[Any]", side: str, among: bool = True, **how: Any) -> pd.DataFrame:
+    """Return a table of items or of users by their ids: in the type of ``ids`` those that are among them, each once.
+
+    Ids that are not among them are taken as integers where all of ``ids`` are. A row without an id is left out. Raises
+    DataError where none is one of ``ids``, if ``among``.
+    """
+    frame, column = _of_a_side(table, side, f"{side} table", how.pop(side, None), how)
+    by_text = {str(known): known for known in ids.tolist()}
+    is_whole = ids.dtype.kind in "iu"
+
+    def own(value: Any) -> Any:
+        text = str(value).strip()
+        if text in by_text:
+            return by_text[text]
+        if value is None or not text or (pd.api.types.is_scalar(value) and pd.isna(value)):
+            return None
+        if is_whole:
+            return int(text) if re.fullmatch(r"[+-]?\d{1,18}", text) else None
+        return value.item() if isinstance(value, np.generic) else value
+
+    frame = frame.assign(
+        **{column: pd.Series([own(value) for value in frame[column]], index=frame.index, dtype=object)}
+    )
+    frame = frame[frame[column].notna()].drop_duplicates(column)
+    if among and not frame[column].isin(ids).any():
+        raise DataError(
+            f"no {side} of the {side} table, by column {column!r}, is one of the interactions; pass another column, as "
+            f"{option(side, str(frame.columns[-1]))}, or another table"
+        )
+    return frame.set_index(column)
+
+
+def _of_a_side(table: Any, side: str, what: str, named: str | None, how: dict[str, Any]) -> tuple[pd.DataFrame, str]:
+    """Return a table with an item, or a user, a row, and the column of its ids."""
+    if isinstance(table, str | PathLike):
+        frame = _table_of(Path(table), side, Dialect(**how).checked())
+    else:
+        found = frame_of(table)
+        if found is None:
+            raise ParameterTypeError(f"{what} are a {type(table).__name__}; pass a DataFrame, or a path")
+        frame = found
+    columns = [*frame.columns]
+    column = named or usual_columns(columns).get(side)
+    if column is None or columns.count(column) != 1:
+        asked = (
+            f"column {named!r} stands {columns.count(named)} times" if named
+            else f"no column of {side} ids is recognised"
+        )  # fmt: skip
+        raise DataError(f"{asked} among {columns} of the {what}; pass its name, as {option(side, str(columns[0]))}")
+    return frame, str(column)
+
+
+def _table_of(path: Path, side: str, dialect: Dialect) -> pd.DataFrame:
     if not path.is_file():
-        raise DataError(f"there is no file {path}; pass the path of a table with an item a row")
+        raise DataError(f"there is no file {path}; pass the path of a table with one {side} a row")
     with path.open("rb") as raw:
         begin = raw.read(4)
     if begin == b"PAR1":
         frame: pd.DataFrame = pd.read_parquet(path)
         return frame
-    table = text.recognised(path, dialect, lambda header: "item" in usual_columns(header), lenient=True)
+    table = text.recognised(path, dialect, lambda header: side in usual_columns(header), lenient=True)
     width, rows, misfits = len(table.names), [], 0
     try:
         for _, row in table.rows():

@@ -13,11 +13,19 @@ from dask.delayed import Delayed
 from distributed import Client, Future, performance_report
 from scipy.sparse import csr_matrix, issparse, vstack
 
-from rfm_recsys.core.checks import check_callback, check_flag, check_integer, check_interactions, shown
+from rfm_recsys.core.checks import (
+    check_callback,
+    check_features,
+    check_flag,
+    check_integer,
+    check_interactions,
+    shown,
+)
 from rfm_recsys.core.files import check_folder, check_target, filling, scratch
 from rfm_recsys.core.parameters import checked, to_json
 from rfm_recsys.core.runtime import threads
 from rfm_recsys.datasets.interactions import Duplicates, codes
+from rfm_recsys.datasets.reading import described
 from rfm_recsys.distributed import layout
 from rfm_recsys.distributed.blocks import DistributedBlocks, Passes, clear_errors, work_of
 from rfm_recsys.distributed.plan import Sizes, check_worker_memory, deal_out, number_of_blocks, workers_of
@@ -32,10 +40,10 @@ from rfm_recsys.errors import (
 from rfm_recsys.recommender.blocks import CHOSEN, WAYS, Settings
 from rfm_recsys.recommender.checkpoint import Checkpoint, fingerprint
 from rfm_recsys.recommender.forms import form_of, mean_user_of
-from rfm_recsys.recommender.model import LinRFM, choose_parameters, take, what_is_unsure
+from rfm_recsys.recommender.model import LinRFM, choose_parameters, take, what_features_say, what_is_unsure
 from rfm_recsys.recommender.rounds import Callback, run_rounds
 from rfm_recsys.recommender.tuning import ENTRIES, settled
-from rfm_recsys.tables import TableModel, plain_ids
+from rfm_recsys.tables import TableModel, plain_ids, side_of
 
 READING, WRITING = 4.0, 2.0  # of a table, and of users, in products of all interactions with a matrix
 
@@ -57,6 +65,8 @@ def fit(
     value: str | None = None,
     timestamp: str | None = None,
     duplicates: Duplicates = "last",
+    item_table: Any = None,
+    item_features: Any = None,
 ) -> TableModel:
     """Fit a model on a cluster to interactions of which no machine holds more than its share.
 
@@ -86,6 +96,10 @@ def fit(
         HTML file for Dask's performance report.
     user, item, value, timestamp, duplicates
         As in :func:`~rfm_recsys.datasets.read_interactions`, for a table.
+    item_table : DataFrame or path, optional
+        As in :meth:`TableModel.from_table`, for a table; in the memory of this process.
+    item_features : matrix, shape (items, d), optional
+        As in :meth:`LinRFM.fit`, for matrices.
 
     Returns
     -------
@@ -117,6 +131,9 @@ def fit(
         raise ParameterError(f"duplicates is {duplicates!r}; pass 'last', 'sum' or 'error'")
     show_progress = check_flag("show_progress", show_progress)
     check_callback(callback, "iteration, elapsed and loss")
+    from_table = isinstance(interactions, str | os.PathLike) or _is_frame(interactions)
+    if (item_features if from_table else item_table) is not None:
+        raise ParameterError("item_table is for a table of interactions, item_features for matrices; pass the other")
     if blocks is not None:
         check_integer("blocks", blocks, 1)
     folder = None if users is None else check_folder(users, check_flag("overwrite", overwrite), FILES)
@@ -129,7 +146,7 @@ def fit(
     with clear_errors(checkpoint), client.as_current(), reporting, passes.reporting(), keeping as blocks_kept:
         item_ids: pd.Index[Any] | None
         passes.expect(READING + 1 + work_of(model.iterations or 2, 0) + (folder is not None) * WRITING)
-        if isinstance(interactions, str | os.PathLike) or _is_frame(interactions):
+        if from_table:
             named = {"user": user, "item": item, "value": value, "timestamp": timestamp}
             item_ids, laid = _laid_table(
                 passes, interactions, named, model, blocks, duplicates, blocks_kept is not None
@@ -153,10 +170,17 @@ def fit(
             shape = fitted.n_users, fitted.n_items
             digests = (fact["digest"] for fact in fitted.facts)
             last_round = Checkpoint(checkpoint, fingerprint(to_json(model), shape, digests))
+        side = None
+        if item_features is not None:
+            item_features = check_features("item_features", item_features, fitted.n_items)
+        elif item_table is not None:
+            side = side_of(described(item_table, item_ids, "item"), item_ids)
+            item_features = side.features
         run_rounds(fitted, settings, last_round, False, callback)
-        mean_user = mean_user_of(*fitted.sums(), fitted.dtype)
         with threads(0):
-            learned = {"mean_user_": mean_user, **what_is_unsure(fitted, form_of(*fitted.factors(), mean_user))}
+            learned = what_features_say(fitted, settings, item_features)
+            mean_user = mean_user_of(*fitted.sums(), fitted.dtype)
+            learned |= {"mean_user_": mean_user, **what_is_unsure(fitted, form_of(*fitted.factors(), mean_user))}
         if folder is not None:
             passes.stage = ""
             passes.expect(WRITING)
@@ -168,7 +192,10 @@ def fit(
     U, F = fitted.factors()
     take(model, U, F, chosen, search, user_levels_=np.empty(0), **learned)
     no_users = csr_matrix((0, fitted.n_items), dtype=parameters["dtype"])
-    return TableModel(model, no_users, pd.RangeIndex(0), item_ids)
+    table = TableModel(model, no_users, pd.RangeIndex(0), item_ids, side)
+    if side is not None:
+        table.add_items(item_table)
+    return table
 
 
 def _all_given(parameters: dict[str, Any]) -> bool:

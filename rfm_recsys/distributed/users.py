@@ -179,12 +179,12 @@ def with_users(table: TableModel, users: str | os.PathLike[str], ids: Any) -> Ta
         if len(part[0]):
             found.append(part)
     if not found:
-        return TableModel(table.model, table.user_items, table.user_ids, table.item_ids)
+        return TableModel(table.model, table.user_items, table.user_ids, table.item_ids, table.item_table)
     ids_found, U, parts = zip(*found, strict=True)
     model, rows = copy.copy(table.model), csr_matrix(vstack(parts))
     vars(model).update(user_factors=np.concatenate(U), user_levels_=user_levels(rows))
     user_ids = ids_found[0].append(list(ids_found[1:]))
-    return TableModel(model, rows, plain_ids(user_ids, "user"), table.item_ids)
+    return TableModel(model, rows, plain_ids(user_ids, "user"), table.item_ids, table.item_table)
 
 
 def recommend_all(

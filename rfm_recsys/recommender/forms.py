@@ -127,6 +127,10 @@ class Form(ABC):
     def shares(self, item: int, liked: NDArray[np.intp], c: Floats, factorised: Any) -> Floats:
         """Return how much each of the items ``liked`` adds to the score of ``item``, by the factorised system."""
 
+    @abstractmethod
+    def share_of_prior(self, item: int, prior: Floats, factorised: Any) -> float:
+        """Return how much of the score of ``item`` comes from what the user's factors are drawn to."""
+
     def score_of_mean_user(self, item: int) -> float:
         """Return the score of an item for a user of whom nothing is known; 0 where no fit has left one."""
         return 0.0 if self.mean_user is None else float(self.items[item] @ self.mean_user)
@@ -248,6 +252,10 @@ class LowRank(Form):
         F, f = self.items[liked].astype(np.float64), self.items[item].astype(np.float64)
         return np.asarray(c * (F @ scipy.linalg.lu_solve(factorised, f)))
 
+    def share_of_prior(self, item: int, prior: Floats, factorised: Any) -> float:
+        """Return ``F_i . A^-1 m``."""
+        return float(self.items[item] @ scipy.linalg.lu_solve(factorised, prior.astype(np.float64)))
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         return {"item_factors": self.items, "user_factors": self.users}
 
@@ -353,6 +361,10 @@ class Full(Form):
         """Return ``c_j (A^-T S_O,i)_j``."""
         f = self.items[item, liked].astype(np.float64)
         return np.asarray(c * scipy.linalg.lu_solve(factorised, f, trans=1))
+
+    def share_of_prior(self, item: int, prior: Floats, factorised: Any) -> float:
+        """Raise NotSupportedError: the full form takes no features."""
+        raise NotSupportedError(f"the full form takes no features; {LOW_RANK_INSTEAD}")
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         users = _sound(self.users)

@@ -85,7 +85,12 @@ from rfm_recsys.recommender.values import MEANINGS, confidences, user_levels, we
 
 EXPLORATIONS = ("thompson", "ucb")
 SIDES = ("item", "user")
-OF_FEATURES = {"item_regression_", "item_expected_", "user_regression_"}  # attributes of a fit with features alone
+OF_FEATURES = {
+    "item_regression_",
+    "item_expected_",
+    "user_regression_",
+    "user_prior_",
+}  # attributes of a fit with features alone
 MAX_WEIGHT = 1e12  # of alpha and regularization; their product has to leave room for digits
 
 log = logging.getLogger(__name__)
@@ -113,6 +118,7 @@ class Fitted:
     item_regression_: FeatureRegression | None = None
     item_expected_: Floats | None = None
     user_regression_: FeatureRegression | None = None
+    user_prior_: Floats | None = None
 
 
 @dataclass(eq=False, repr=False)
@@ -182,6 +188,8 @@ class LinRFM(Fitted, Parameters):
         What features say of factors, where ``fit`` was given some; their ``agop`` is what matters (:meth:`agop_of`).
     item_expected_ : array, shape (items, factors)
         Of the factors of items, what comes from features.
+    user_prior_ : array, shape (factors, factors)
+        How much of what features say of a user counts beside interactions, by the directions of the factors.
     search_ : list of dict
         What was tried: a setting, and how it ranks interactions that were hidden from it (``ndcg@10``, ``recall@20``,
         and ``score``, the root of their product). Empty where there was no choice.
@@ -283,9 +291,9 @@ class LinRFM(Fitted, Parameters):
             parameters, the fit goes on from there, to the same bits. It stays, so that nothing is lost until the model
             is saved; remove it then.
         item_features, user_features : sparse matrix, or array or DataFrame of numbers, shape (items or users, d)
-            What is known of items and users beside the interactions; :func:`rfm_recsys.features.encode` makes it of the
-            columns of a table. An item or user without interactions has the factors that features say it will have,
-            and one with few is drawn to them. For new ones, see :meth:`add_items` and :meth:`add_users`.
+            What is known of items and users beside the interactions; :class:`rfm_recsys.datasets.FeatureEncoder` makes
+            it of the columns of a table. An item or user without interactions has the factors that features say it will
+            have, and one with few is drawn to them. For new ones, see :meth:`add_items` and :meth:`add_users`.
 
         Raises
         ------
@@ -325,7 +333,7 @@ class LinRFM(Fitted, Parameters):
             mean_user = mean_user_of(*users.sums(), users.dtype)
             if features[1] is not None:
                 assert isinstance(users, UserBlock)
-                said["user_regression_"] = expected_users(users, settings, features[1])
+                said |= expected_users(users, settings, features[1])
             U, F = users.factors()
             unsure = what_is_unsure(users, form_of(U, F, mean_user))
         if settings.factors is not None:
@@ -389,15 +397,18 @@ class LinRFM(Fitted, Parameters):
 
     def _users_folded_in(self, form: Form, rows: csr_matrix, user_features: Any) -> Any:
         """Return the factors of users by their rows, and by features where there are some."""
-        confidence, prior = self._confidences(rows), None
-        if user_features is not None:
-            regression = self._regression("user")
-            features = check_features("user_features", user_features, rows.shape[0], len(regression.agop))
-            observed = np.asarray(abs(confidence).sum(axis=1, dtype=np.float64)).ravel() / float(
-                self._in_use()["alpha"]
-            )
-            prior = prior_of_users(regression.predicted(features), observed, form.items)
-        return form.fold_in(confidence, prior)
+        confidence = self._confidences(rows)
+        return form.fold_in(confidence, self._prior(form, confidence, user_features))
+
+    def _prior(self, form: Form, confidence: csr_matrix, user_features: Any) -> Floats | None:
+        """Return what the factors of users are drawn to, by features; None without."""
+        if user_features is None:
+            return None
+        regression = self._regression("user")
+        features = check_features("user_features", user_features, confidence.shape[0], len(regression.agop))
+        observed = np.asarray(abs(confidence).sum(axis=1, dtype=np.float64)).ravel() / float(self._in_use()["alpha"])
+        assert self.user_prior_ is not None
+        return prior_of_users(regression.predicted(features), observed, self.user_prior_, form.dtype)
 
     def _regression(self, side: str) -> FeatureRegression:
         """Return what features say; raises NotSupportedError where a fit has been given none."""
@@ -599,7 +610,14 @@ class LinRFM(Fitted, Parameters):
         vars(self).update(learned)
 
     def explain(
-        self, userid: int, user_items: csr_matrix, itemid: int, user_weights: Any = None, N: int = 10
+        self,
+        userid: int,
+        user_items: csr_matrix,
+        itemid: int,
+        user_weights: Any = None,
+        N: int = 10,
+        *,
+        user_features: Any = None,
     ) -> Explanation:
         """Return the score of an item, and how much of it each item that the user likes accounts for.
 
@@ -615,12 +633,14 @@ class LinRFM(Fitted, Parameters):
             What an earlier call for this user returned: saves the factorisation of A.
         N : int
             Liked items to return, the largest shares first.
+        user_features : matrix, shape (1, d), optional
+            Those of the user. What they account for is what the score has beyond the shares of all items.
 
         Returns
         -------
         score : float
-            What ``recommend`` gives, to rounding; exactly the sum of all shares in the order in which they come. Where
-            there are none, that of the mean user.
+            What ``recommend`` gives, to rounding; exactly the sum of all shares in the order in which they come, and of
+            that of the user's features. Where there are neither, that of the mean user.
         contributions : list of (item, share)
         user_weights : tuple
         """
@@ -643,9 +663,11 @@ class LinRFM(Fitted, Parameters):
             ) from error
         order = [j for j in np.lexsort((liked, -shares)) if c[j] > 0]
         contributions = [(int(liked[j]), float(shares[j])) for j in order]
-        if not shares.any():
+        prior = self._prior(form, self._confidences(row), user_features)
+        if not shares.any() and prior is None:
             return form.score_of_mean_user(item), contributions[:N], weights
-        return float(sum(share for _, share in contributions)), contributions[:N], weights
+        beyond = 0.0 if prior is None else form.share_of_prior(item, prior[0], weights)
+        return float(sum(share for _, share in contributions) + beyond), contributions[:N], weights
 
     def leave_one_out(self, user_items: csr_matrix, return_std: bool = False) -> Any:
         """Return what the model would predict for every interaction, were it not among those of its user.
@@ -1186,6 +1208,8 @@ def content_of(model: LinRFM) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
             arrays |= {f"{side}_regression_{name}": part for name, part in regression.arrays().items()}
     if (expected := model._expected()) is not None:
         arrays["item_expected"] = expected
+    if model.user_prior_ is not None:
+        arrays["user_prior"] = model.user_prior_
     return parameters, arrays
 
 
@@ -1204,6 +1228,8 @@ def model_of(kind: type[Model], parameters: dict[str, Any], arrays: dict[str, ND
         parts = {name.removeprefix(prefix): arrays.pop(name) for name in [*arrays] if name.startswith(prefix)}
         if parts:
             vars(model)[f"{side}_regression_"] = FeatureRegression(**parts)
+    if "user_prior" in arrays:
+        vars(model).update(user_prior_=arrays.pop("user_prior"))
     if "item_expected" in arrays:
         vars(model).update(item_expected_=arrays.pop("item_expected"))
     if "user_levels" in arrays:

@@ -45,20 +45,22 @@ def expected_items(users: LowRankUsers, settings: Settings, features: csr_matrix
     return {"item_regression_": regression, "item_expected_": part}
 
 
-def expected_users(users: UserBlock, settings: Settings, features: csr_matrix) -> FeatureRegression:
-    """Give the users what features say of them, as :func:`expected_items` does, and return the regression."""
+def expected_users(users: UserBlock, settings: Settings, features: csr_matrix) -> dict[str, Any]:
+    """Give the users what features say of them, solve them again, and return what a model keeps of it.
+
+    Known users are drawn to what it says with them in it: so that folding a user in again gives the same.
+    """
     U, F = users.factors()
     observed = np.bincount(np.repeat(np.arange(len(U)), np.diff(users.indptr)), np.abs(users.confidence), len(U))
     known = U.any(axis=1)
-    regression, expected = FeatureRegression.of(features[known], U[known], gram(F, F))
-    means = regression.predicted(features)
-    means[known] = expected
-    prior = prior_of_users(means, observed / settings.alpha, F)
+    regression, _ = FeatureRegression.of(features[known], U[known], gram(F, F))
+    share = np.eye(F.shape[1]) - gram(F, F)
+    prior = prior_of_users(regression.predicted(features), observed / settings.alpha, share, F.dtype)
     users.U = solve_users(users.indptr, users.indices, users.confidence, F, prior=prior)
-    return regression
+    return {"user_regression_": regression, "user_prior_": share}
 
 
-def prior_of_users(means: Floats, observed: Floats, F: Floats) -> Floats:
+def prior_of_users(means: Floats, observed: Floats, share: Floats, dtype: np.dtype[Any]) -> Floats:
     """Return what users' factors are drawn to (5g): all of what is expected where nothing is observed.
 
     Parameters
@@ -67,11 +69,11 @@ def prior_of_users(means: Floats, observed: Floats, F: Floats) -> Floats:
         What features say of the users.
     observed : array, shape (users,)
         Sums of their weights, in usual interactions.
-    F : array, shape (items, factors)
+    share : array, shape (factors, factors)
+        ``I - F^T F``: of the precision of a user's factors, what is not from items that a user has not.
     """
-    left = means - multiply(means, gram(F, F).astype(np.float64))
-    drawn = np.where(observed[:, None] > 0, left / (1 + observed / KNOWN)[:, None], means)
-    return np.ascontiguousarray(drawn, dtype=F.dtype)
+    drawn = multiply(means, share) / (1 + observed / KNOWN)[:, None]
+    return np.ascontiguousarray(np.where(observed[:, None] > 0, drawn, means), dtype=dtype)
 
 
 def users_features(F: Floats, users_gram: Floats, n_users: int, settings: Settings) -> tuple[Floats, Floats]:

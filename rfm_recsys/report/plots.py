@@ -210,3 +210,28 @@ def _attribute(key: str, text: str, name: str) -> str:
         text = re.sub(r"font-family: [^;]*;? ?", "", text)
         text = re.sub(r"#0a0[ab]0\d", lambda found: CSS[found[0]], text)
     return re.sub(r"(^|url\()#", rf"\1#{name}-", text)
+
+
+def feature_plot(frame: Any, path: Any) -> None:
+    """Draw the shares of features, the largest on top, into a file of the format that its name ends in.
+
+    Parameters
+    ----------
+    frame : DataFrame with the columns feature, weight and share
+        As :meth:`rfm_recsys.TableModel.feature_weights` returns it.
+    path : path
+    """
+    names, shares = [str(name) for name in frame["feature"]][::-1], [100 * share for share in frame["share"]][::-1]
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        matplotlib.rcdefaults()
+        figure = Figure(figsize=(6.4, 0.9 + 0.24 * len(names)), layout="constrained")
+        axes = figure.subplots()
+        axes.barh(range(len(names)), shares, color="#4269d0", height=0.7)
+        for place, share in enumerate(shares):
+            axes.annotate(f"{share:.1f}", (share, place), (3, 0), textcoords="offset points", va="center", fontsize=8)
+        axes.set_yticks(range(len(names)), [name if len(name) <= 40 else f"{name[:39]}…" for name in names])
+        axes.set_xlabel("share of what features say, in per cent (AGOP times variance)")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(x=0.12, y=0.02)
+        figure.savefig(path, dpi=150)
