@@ -671,6 +671,39 @@ def partial_fit_items(draw: Draw, model: LinRFM) -> None:
     assert np.isfinite(model.item_factors[given]).all()
 
 
+def features_of(draw: Draw, n: int) -> Any:
+    """Return features of n rows, of other rows, or of no kind at all."""
+    if draw(seldom):
+        return anything(draw)
+    rows = draw(st.sampled_from([n, n, n, n, 0, n + 1]))
+    values = np.random.default_rng(rows).integers(0, 3, size=(rows, draw(st.sampled_from([3, 3, 3, 0, 1]))))
+    return draw(st.sampled_from([values, values.astype(float), csr_matrix(values), coo_array(values), values * np.nan]))
+
+
+def fit_with_features(draw: Draw, model: LinRFM) -> None:
+    data = matrix_of(draw, *draw(st.sampled_from(SHAPES)))
+    model.iterations = 2
+    shape = data.given.shape if issparse(data.given) else (0, 0)
+    items, users = features_of(draw, shape[1]), draw(st.sampled_from([None, features_of(draw, shape[0])]))
+    answer = attempt(model, lambda: model.fit(data.given, False, item_features=items, user_features=users), data.given)
+    if answer is not REFUSED and data.truth is not None:
+        assert model.item_factors.shape[0] == data.truth.shape[1]
+        assert np.isfinite(model.item_factors).all()
+        assert np.isfinite(model.user_factors).all()
+        add_items(draw, model)
+
+
+def add_items(draw: Draw, model: LinRFM) -> None:
+    """Add new items by features of any kind; where the fit had none, that is refused."""
+    n_users, n_items = shape_of(model)
+    n = draw(st.integers(0, 3))
+    rows, features = matrix_of(draw, n, n_users), features_of(draw, n)
+    ids = attempt(model, lambda: model.add_items(features, rows.given), rows.given)
+    if ids is not REFUSED:
+        assert ids.tolist() == list(range(n_items, n_items + len(ids)))
+        assert np.isfinite(model.item_factors[ids]).all()
+
+
 def recalculate_user(draw: Draw, model: LinRFM) -> None:
     n_users, n_items = shape_of(model)
     ids = ids_of(draw, n_users)
@@ -1011,7 +1044,17 @@ def norms(draw: Draw, model: LinRFM) -> None:
 
 
 OPERATIONS = [
-    *(fit, partial_fit_users, partial_fit_items, recalculate_user, recalculate_item, recommend, recommend_all),
+    *(
+        fit,
+        fit_with_features,
+        partial_fit_users,
+        partial_fit_items,
+        add_items,
+        recalculate_user,
+        recalculate_item,
+        recommend,
+        recommend_all,
+    ),
     *(explore, unsure),
     *(rank_items, similar_items, similar_users, explain, save, load, pickled, set_params, construct, norms),
 ]

@@ -136,23 +136,21 @@ def check_features(name: str, features: Any, rows: int | None = None, columns: i
     DataError
         Not finite, or of another shape.
     """
-    try:
-        if scipy.sparse.issparse(features):
-            matrix = csr_matrix(features, dtype=np.float64)
-        else:
+    if scipy.sparse.issparse(features):
+        matrix = _checked_csr(features, np.dtype(np.float64), name)
+    else:
+        try:
             values = np.asarray(features)
             if values.dtype.kind not in "buif":
-                values = values.astype(np.float64)
-            if values.ndim != 2:
-                raise DataError(f"{name} have the shape {values.shape}; pass a matrix with a row for each")
-            matrix = csr_matrix(values.astype(np.float64))
-    except (TypeError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise ParameterTypeError(
-            f"{name} are {shown(features)} and no matrix of numbers ({error}); encode categories and texts, as "
-            "rfm_recsys.datasets.FeatureEncoder does"
-        ) from error
+                values = np.array(values, dtype=np.float64)
+        except Exception as error:  # it may be anything
+            raise ParameterTypeError(
+                f"{name} are {shown(features)} and no matrix of numbers ({error}); encode categories and texts, as "
+                "rfm_recsys.datasets.FeatureEncoder does"
+            ) from error
+        if values.ndim != 2:
+            raise DataError(f"{name} have the shape {values.shape}; pass a matrix with a row for each")
+        matrix = csr_matrix(values.astype(np.float64))
     if rows is not None and matrix.shape[0] != rows:
         raise DataError(f"{name} have {matrix.shape[0]} row(s), not {rows}; pass one row for each")
     if columns is not None and matrix.shape[1] != columns:

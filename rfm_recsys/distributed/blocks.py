@@ -283,7 +283,7 @@ class Passes:
 def work_of(rounds: int, done: int) -> float:
     """Return the work of the rounds that are left, in products of all interactions with a matrix."""
     first = 0 if done else 2 * PASSES + USUAL_ITERATIONS
-    return first + (rounds - max(done, 1)) * (2 * USUAL_ITERATIONS + 3)
+    return first + max(rounds - max(done, 1), 0) * (2 * USUAL_ITERATIONS + 3)
 
 
 class DistributedBlocks:

@@ -137,6 +137,30 @@ def test_the_bits_do_not_depend_on_the_workers(processes: Client, client: Client
     assert distance(two @ two.T, local.item_factors @ local.item_factors.T) < 1e-3
 
 
+def test_features_say_on_a_cluster_what_they_say_on_one_machine(client: Client, matrix: csr_matrix) -> None:
+    features = np.random.default_rng(0).integers(0, 2, size=(300, 5))
+    local = model().fit(matrix, False, item_features=features)
+    fitted = fit(parts(matrix, 300), client, model(), show_progress=False, item_features=features).model
+    assert distance(fitted.item_factors, local.item_factors) < 1e-8
+    np.testing.assert_allclose(fitted.agop_of("item"), local.agop_of("item"), rtol=1e-6)
+    with pytest.raises(ParameterError, match="item_features for matrices"):
+        fit(parts(matrix, 300), client, model(), show_progress=False, item_table=pd.DataFrame())
+
+
+def test_a_table_of_items_is_taken_in_on_a_cluster(client: Client, folder: Path, small_parts: None) -> None:
+    ids = pd.concat([pd.read_parquet(file) for file in sorted(folder.glob("*"))])["item_id"].unique()
+    films = pd.DataFrame(
+        {"item_id": [*sorted(ids), "new"], "genre": [["a", "b", "c"][k % 3] for k in range(len(ids) + 1)]}
+    )
+    table = fit(str(folder), client, model(), show_progress=False, item_table=films)
+    assert table.item_ids[-1] == "new"
+    assert table.item_table is not None
+    assert table.item_table.features.shape == (len(films), 3)
+    assert table.model.item_factors[-1].any()
+    assert len(table.feature_weights()) == 3
+    assert len(table.recommend_for([table.item_ids[0]], N=5)) == 5
+
+
 def test_one_block_is_the_local_fit_to_rounding(client: Client, matrix: csr_matrix) -> None:
     alone = fit([matrix], client, model(iterations=1, dtype=np.float32), show_progress=False).model.item_factors
     assert alone.tobytes() == model(iterations=1, dtype=np.float32).fit(matrix, False).item_factors.tobytes()
