@@ -1,4 +1,4 @@
-"""New items by their features: beside the usual tricks, with a few interactions, among old items, and where none is new.
+"""New items by features: beside the usual tricks, with a few interactions, among old items, and where none is new.
 
 A tenth of the items is new: nobody's interactions with them are in training. Recall@20 among the new ones, denominator
 min(20, n). Features: genres and the year (MovieLens), titles (Steam), titles, authors, publishers and the year
@@ -39,7 +39,7 @@ def data_set(name: str) -> tuple[csr_matrix, pd.DataFrame]:
 
 def item_table(name: str, ids: Any) -> pd.DataFrame:
     if name == "Steam":
-        return pd.read_csv(DATA / "steam/item_info.dat.gz", sep="\t").set_index("Game_ID").reindex(ids)
+        return pd.DataFrame(pd.read_csv(DATA / "steam/item_info.dat.gz", sep="\t").set_index("Game_ID").reindex(ids))
     if name == "BookCrossing":
         return books().reindex(ids)
     if name == "ML-100K":

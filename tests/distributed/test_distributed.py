@@ -150,10 +150,10 @@ def test_features_say_on_a_cluster_what_they_say_on_one_machine(client: Client, 
 def test_a_table_of_items_is_taken_in_on_a_cluster(client: Client, folder: Path, small_parts: None) -> None:
     ids = pd.concat([pd.read_parquet(file) for file in sorted(folder.glob("*"))])["item_id"].unique()
     films = pd.DataFrame(
-        {"item_id": [*sorted(ids), "new"], "genre": [["a", "b", "c"][k % 3] for k in range(len(ids) + 1)]}
+        {"item_id": [*sorted(ids), 9999], "genre": [["a", "b", "c"][k % 3] for k in range(len(ids) + 1)]}
     )
     table = fit(str(folder), client, model(), show_progress=False, item_table=films)
-    assert table.item_ids[-1] == "new"
+    assert table.item_ids[-1] == 9999
     assert table.item_table is not None
     assert table.item_table.features.shape == (len(films), 3)
     assert table.model.item_factors[-1].any()
