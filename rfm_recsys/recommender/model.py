@@ -488,6 +488,9 @@ class LinRFM(Fitted, Parameters):
             regression = self._regression("item")
             assert isinstance(form, LowRank)
             means = regression.predicted(check_features("item_features", item_features, len(ids), len(regression.agop)))
+            if confidence.nnz == 0:  # which needs no users: those of a cluster's fit are elsewhere
+                factors = means.astype(form.dtype)
+                return factors, factors, observed
             U, T = form.users_features(settings)
             factors = folded_in(confidence, U, T, means, settings.alpha)
             without = folded_in(confidence, U, T, np.zeros_like(means), settings.alpha)
