@@ -39,13 +39,14 @@ def data_set(name: str) -> tuple[csr_matrix, pd.DataFrame]:
 
 def item_table(name: str, ids: Any) -> pd.DataFrame:
     if name == "Steam":
-        return pd.DataFrame(pd.read_csv(DATA / "steam/item_info.dat.gz", sep="\t").set_index("Game_ID").reindex(ids))
+        games = pd.read_csv(DATA / "steam/item_info.dat.gz", sep="\t").set_index("Game_ID")
+        return pd.DataFrame(games.reindex(ids))
     if name == "BookCrossing":
         return books().reindex(ids)
     if name == "ML-100K":
         films = pd.read_csv(DATA / "ml-100k/u.item", sep="|", header=None, encoding="latin-1").set_index(0).loc[ids]
         years = films[2].str.extract(r"(\d{4})$")[0].astype(float)
-        return pd.concat([films.iloc[:, 4:].add_prefix("genre "), years.rename("year")], axis=1)
+        return pd.DataFrame(pd.concat([films.iloc[:, 4:].add_prefix("genre "), years.rename("year")], axis=1))
     if name == "ML-1M":
         columns = ["movieId", "title", "genres"]
         path = DATA / "ml-1m/movies.dat"

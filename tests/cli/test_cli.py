@@ -342,3 +342,27 @@ def test_errors_around_models_are_one_line_with_the_remedy_and_exit_status_2(
     assert message in " ".join(answer.stderr.split())
     assert "Traceback" not in answer.stderr
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_table_of_items_is_taken_in_and_what_matters_is_printed_and_drawn(tmp_path: Path) -> None:
+    plays = [(f"u{u}", i) for u in range(30) for i in range(12) if (u + i) % 2 == 0 and (u * i) % 5]
+    pd.DataFrame(plays, columns=["user_id", "item_id"]).to_csv(tmp_path / "plays.csv", index=False)
+    films = pd.DataFrame({"item_id": range(14), "genre": [["odd", "even"][i % 2] for i in range(14)]})
+    films.to_csv(tmp_path / "films.csv", index=False)
+    done = run(tmp_path, "fit", "plays.csv", "--item-table", "films.csv", "--model", "m.rfm", "--factors", "4")
+    assert done.returncode == 0, done.stderr
+    assert "features of items: genre (2 categories)" in done.stdout + done.stderr
+    done = run(tmp_path, "recommend", "m.rfm", "--user", "u0", "-N", "20", "--json")
+    best = [json.loads(line)["item_id"] for line in done.stdout.splitlines()]
+    assert best.index(12) < best.index(13)  # nobody has met either
+    done = run(tmp_path, "features", "m.rfm", "--plot", "weights.png", "--json")
+    assert [json.loads(line)["feature"] for line in done.stdout.splitlines()] in (
+        ["genre=even", "genre=odd"],
+        ["genre=odd", "genre=even"],
+    )
+    assert (tmp_path / "weights.png").read_bytes().startswith(b"\x89PNG")
+    done = run(tmp_path, "explain", "m.rfm", "--user", "u0", "--item", "12")
+    assert "is from features of the item" in done.stdout + done.stderr
+    done = run(tmp_path, "fit", "plays.csv", "--item-table", "none.csv", "--model", "n.rfm")
+    assert done.returncode == 2
+    assert "there is no file none.csv" in done.stderr
