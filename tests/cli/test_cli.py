@@ -352,7 +352,7 @@ def test_a_table_of_items_is_taken_in_and_what_matters_is_printed_and_drawn(tmp_
     done = run(tmp_path, "fit", "plays.csv", "--item-table", "films.csv", "--model", "m.rfm", "--factors", "4")
     assert done.returncode == 0, done.stderr
     assert "features of items: genre (2 categories)" in done.stdout + done.stderr
-    done = run(tmp_path, "recommend", "m.rfm", "--user", "u0", "-N", "20", "--json")
+    done = run(tmp_path, "recommend", "m.rfm", "--user", "u2", "-N", "20", "--json")
     best = [json.loads(line)["item_id"] for line in done.stdout.splitlines()]
     assert best.index(12) < best.index(13)  # nobody has met either
     done = run(tmp_path, "features", "m.rfm", "--plot", "weights.png", "--json")
@@ -361,7 +361,7 @@ def test_a_table_of_items_is_taken_in_and_what_matters_is_printed_and_drawn(tmp_
         ["genre=odd", "genre=even"],
     )
     assert (tmp_path / "weights.png").read_bytes().startswith(b"\x89PNG")
-    done = run(tmp_path, "explain", "m.rfm", "--user", "u0", "--item", "12")
+    done = run(tmp_path, "explain", "m.rfm", "--user", "u2", "--item", "12")
     assert "is from features of the item" in done.stdout + done.stderr
     done = run(tmp_path, "fit", "plays.csv", "--item-table", "none.csv", "--model", "n.rfm")
     assert done.returncode == 2
