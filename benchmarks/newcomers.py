@@ -216,6 +216,39 @@ def mixed(X: csr_matrix, features: csr_matrix, seed: int) -> dict[str, float]:
     }  # fmt: skip
 
 
+def cold_users(X: csr_matrix, seeds: int) -> dict[str, float]:
+    """Return NDCG@10 of new users of ML-100K by age, sex and occupation, and with 0 to 5 of their interactions."""
+    table = pd.read_csv(DATA / "ml-100k/u.user", sep="|", header=None, names=["id", "age", "sex", "occupation", "zip"])
+    ids = pd.factorize(pd.read_csv(DATA / "ml-100k/u.data", sep="\t", header=None).iloc[:, 0])[1]
+    table = table.set_index("id").loc[ids, ["age", "sex", "occupation"]]
+    features = FeatureEncoder.of(table).encode(table)
+    found: dict[str, list[float]] = {}
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        new = np.sort(rng.choice(X.shape[0], X.shape[0] // 10, replace=False))
+        old = np.setdiff1d(np.arange(X.shape[0]), new)
+        model = LinRFM().fit(X[old], show_progress=False, user_features=features[old])
+        rows = X[new]
+        place = np.concatenate([rng.permutation(count) for count in np.diff(rows.indptr)])
+        for n in (0, *SHOWN):
+            shown, rest = rows.copy(), rows.copy()
+            shown.data, rest.data = (place < n).astype(np.float32), (place >= n).astype(np.float32)
+            for part in (shown, rest):
+                part.eliminate_zeros()
+            for name, given in (("features", features[new]), ("without", None)):
+                U = model.recalculate_user(np.arange(len(new)), shown, given)
+                scores = np.where(shown.toarray() > 0, -np.inf, U @ model.item_factors.T)
+                hits = np.take_along_axis(rest.toarray() > 0, np.argsort(-scores, axis=1)[:, :10], axis=1)
+                discount = 1 / np.log2(np.arange(2, 12))
+                ideal = np.cumsum(discount)[np.minimum(10, np.diff(rest.indptr)) - 1]
+                found.setdefault(f"{n} shown, {name}", []).append(float((hits @ discount / ideal).mean()))
+        top = np.argsort(-np.asarray(X[old].sum(axis=0)).ravel())[:10]
+        hits = rows.toarray()[:, top] > 0
+        ideal = np.cumsum(discount)[np.minimum(10, np.diff(rows.indptr)) - 1]
+        found.setdefault("0 shown, popularity", []).append(float((hits @ discount / ideal).mean()))
+    return {name: statistics.fmean(each) for name, each in found.items()}
+
+
 def warm(X: csr_matrix, features: csr_matrix, seeds: int) -> dict[str, float]:
     """Return NDCG@10 with and without features where no item is new."""
     plain, described = [], []
@@ -272,6 +305,8 @@ def main() -> None:
         }  # fmt: skip
         if name == "ML-1M":
             result[name]["seconds"] = cost(X, features)
+        if name == "ML-100K":
+            result[name]["new users"] = cold_users(X, arguments.seeds)
         print(json.dumps({key: value for key, value in result[name].items() if key != "splits"}, indent=1), flush=True)
         before = json.loads(path.read_text()) if path.exists() else {}
         write("newcomers", before | {name: result[name]})
