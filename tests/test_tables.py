@@ -537,7 +537,7 @@ def films_and_plays() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
 
 def described_model(**options: Any) -> TableModel:
     plays, films, viewers = films_and_plays()
-    return TableModel.from_table(plays, LinRFM(8), show_progress=False, item_table=films, user_table=viewers, **options)
+    return TableModel.from_table(plays, LinRFM(8, trials=1), show_progress=False, item_table=films, user_table=viewers, **options)
 
 
 def test_items_and_users_of_the_side_tables_alone_are_recommended_by_what_describes_them() -> None:
@@ -596,7 +596,7 @@ def test_side_tables_that_cannot_be_used_are_refused() -> None:
 
     def refused(error: Any, match: str, **options: Any) -> None:
         with pytest.raises(error, match=match):
-            TableModel.from_table(plays, LinRFM(8), show_progress=False, **options)
+            TableModel.from_table(plays, LinRFM(8, trials=1), show_progress=False, **options)
 
     refused(DataError, "no column of item ids", item_table=films.rename(columns={"item_id": "ref"}))
     refused(DataError, "is one of the interactions", item_table=films.assign(item_id=films["item_id"] + 1000))
@@ -604,7 +604,7 @@ def test_side_tables_that_cannot_be_used_are_refused() -> None:
     refused(ParameterTypeError, "pass a DataFrame", item_table=[1, 2])
     with pytest.raises(NotSupportedError, match="are for LinRFM"):
         TableModel.from_table(plays.assign(rating=1.0), LinRFMRatings(), show_progress=False, item_table=films)
-    plain = TableModel.from_table(plays, LinRFM(8), show_progress=False)
+    plain = TableModel.from_table(plays, LinRFM(8, trials=1), show_progress=False)
     with pytest.raises(NotSupportedError, match="pass item_table"):
         plain.add_items(films)
 
@@ -613,7 +613,7 @@ def test_a_side_table_in_a_file_has_its_ids_in_the_type_of_the_interactions(tmp_
     plays, films, _ = films_and_plays()
     films.to_csv(tmp_path / "films.csv", index=False)
     models = [
-        TableModel.from_table(plays, LinRFM(8), show_progress=False, item_table=table)
+        TableModel.from_table(plays, LinRFM(8, trials=1), show_progress=False, item_table=table)
         for table in (films, tmp_path / "films.csv")
     ]
     assert models[0].recommend().equals(models[1].recommend())
