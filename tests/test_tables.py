@@ -537,7 +537,9 @@ def films_and_plays() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
 
 def described_model(**options: Any) -> TableModel:
     plays, films, viewers = films_and_plays()
-    return TableModel.from_table(plays, LinRFM(8, trials=1), show_progress=False, item_table=films, user_table=viewers, **options)
+    return TableModel.from_table(
+        plays, LinRFM(8, trials=1), show_progress=False, item_table=films, user_table=viewers, **options
+    )
 
 
 def test_items_and_users_of_the_side_tables_alone_are_recommended_by_what_describes_them() -> None:

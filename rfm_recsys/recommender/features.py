@@ -2,7 +2,8 @@
 
 Equation numbers are those of ``docs/algorithm.md``. The regression is a ridge on a constant, on the features, and on a
 Laplace kernel of those that many rows have; the AGOP of what it has learned says how far each feature counts in the
-kernel, and the regression is made once more. Everything that is chosen, is chosen by exact leave-one-out.
+kernel, and the regression is made once more. The kernel is chosen by exact leave-one-out, and the penalty of rare
+features, which are a regression on what is left, by cross-validation.
 """
 
 from dataclasses import dataclass, fields
@@ -38,7 +39,7 @@ class FeatureRegression:
     center, scale : arrays, shape (k,)
         What is taken from a common feature, and what it is then multiplied by.
     metric : array, shape (k,)
-        Root of the AGOP's diagonal, which the kernel's distances are measured by.
+        What features are multiplied by before the kernel measures distances: the fourth root of its AGOP's diagonal.
     landmarks : array, shape (p, k)
     width : array, shape (1,)
     constant, linear, kernel : arrays, shape (1, r), (k + l, r) and (p, r)
@@ -122,11 +123,12 @@ class _Learner:
         self.metric = np.ones(len(self.common))
         self.best: _Fit | None = None
         self._try_widths()
-        agop = self._gradients(self.fit)[1]
+        agop = self._gradients()[1]
         if agop.any():
             self.metric = np.sqrt(np.sqrt(agop / agop.mean()))
             self._try_widths()
-        self._rest = self._regression_on_the_rest()
+        self._rest = self._left_out(self.factors)
+        self._of_rare, self._said_by_rare = self._regression_on_the_rest()
 
     @property
     def fit(self) -> "_Fit":
@@ -170,8 +172,9 @@ class _Learner:
         errors: Floats = (of - multiply(best.turned, best.weights[:, None] * products)) / (1 - best.leverage)[:, None]
         return errors
 
-    def _gradients(self, best: "_Fit") -> tuple[Floats, Floats]:
+    def _gradients(self) -> tuple[Floats, Floats]:
         """Return the mean squared gradients by common features, of the whole and of the kernel's part."""
+        best = self.fit
         _, common, kernel = self._coefficients(self.targets)
         X, squared = self.X, np.square(best.metric)
         landmarks = X[self.chosen]
@@ -187,7 +190,7 @@ class _Learner:
 
     def _regression_on_the_rest(self) -> tuple[Floats, Floats]:
         """Return the coefficients of rare features, and what they say of each row by the regression on other rows."""
-        rest = self._left_out(self.factors)
+        rest = self._rest
         if len(self.rare) == 0:
             return np.empty((0, rest.shape[1])), np.zeros_like(rest)
         fold = np.random.default_rng(0).permutation(len(rest)) % FOLDS
@@ -207,18 +210,18 @@ class _Learner:
 
     def without_itself(self) -> Floats:
         """Return what is expected of every row by the regression on the others, shape (n, r)."""
-        return np.asarray(self.factors - self._left_out(self.factors) + self._rest[1])
+        return np.asarray(self.factors - self._rest + self._said_by_rare)
 
     def parts(self) -> dict[str, NDArray[Any]]:
         """Return the parts of a :class:`FeatureRegression`."""
         constant, common, kernel = self._coefficients(self.factors)
         agop = np.zeros(self.d)
-        agop[self.common] = self._gradients(self.fit)[0] * np.square(self.scale)
-        agop[self.rare] = np.square(multiply(self._rest[0], self.root)).sum(axis=1)
+        agop[self.common] = self._gradients()[0] * np.square(self.scale)
+        agop[self.rare] = np.square(multiply(self._of_rare, self.root)).sum(axis=1)
         return {
             "common": self.common, "rare": self.rare, "center": self.center, "scale": self.scale,
             "metric": self.fit.metric, "landmarks": self.X[self.chosen] * self.fit.metric,
-            "width": np.array([self.fit.width]), "constant": constant, "linear": np.vstack([common, self._rest[0]]),
+            "width": np.array([self.fit.width]), "constant": constant, "linear": np.vstack([common, self._of_rare]),
             "kernel": kernel, "agop": agop,
         }  # fmt: skip
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from rfm_recsys.core.arrays import Floats, csr_arrays
+from rfm_recsys.core.arrays import Floats, csr_arrays, row_of_entry
 from rfm_recsys.core.linalg import gram, multiply
 from rfm_recsys.recommender.agop import feature_map
 from rfm_recsys.recommender.blocks import LowRankUsers, Settings, UserBlock, solve_users
@@ -35,7 +35,8 @@ def expected_items(users: LowRankUsers, settings: Settings, features: csr_matrix
     observed = users.item_weights() / settings.alpha
     known = observed > 0
     regression, expected_of_known = FeatureRegression.of(features[known], F[known], users_gram)
-    T, _ = users_features(F, users_gram, users.activity()[0], settings)
+    n_users = users.activity()[0]
+    T, _ = feature_map(users_gram, users_gram, gram(F, F), n_users, settings.power, settings.penalty)
     expected = np.empty(F.shape)
     expected[~known] = regression.predicted(features[~known])
     seen = multiply(expected_of_known, multiply(users_gram.astype(np.float64), multiply(T, np.ascontiguousarray(T.T))))
@@ -51,7 +52,7 @@ def expected_users(users: UserBlock, settings: Settings, features: csr_matrix) -
     Known users are drawn to what it says with them in it: so that folding a user in again gives the same.
     """
     U, F = users.factors()
-    observed = np.bincount(np.repeat(np.arange(len(U)), np.diff(users.indptr)), np.abs(users.confidence), len(U))
+    observed = np.bincount(row_of_entry(users.indptr), np.abs(users.confidence), len(U))
     known = U.any(axis=1)
     regression, _ = FeatureRegression.of(features[known], U[known], gram(F, F))
     share = np.eye(F.shape[1]) - gram(F, F)
@@ -74,11 +75,6 @@ def prior_of_users(means: Floats, observed: Floats, share: Floats, dtype: np.dty
     """
     drawn = multiply(means, share) / (1 + observed / KNOWN)[:, None]
     return np.ascontiguousarray(np.where(observed[:, None] > 0, drawn, means), dtype=dtype)
-
-
-def users_features(F: Floats, users_gram: Floats, n_users: int, settings: Settings) -> tuple[Floats, Floats]:
-    """Return the T of the users' features ``R = U T``, on which an item is one ridge regression."""
-    return feature_map(users_gram, users_gram, gram(F, F), n_users, settings.power, settings.penalty)
 
 
 def folded_in(confidence: csr_matrix, U: Floats, T: Floats, means: Floats, alpha: float) -> Floats:
