@@ -571,7 +571,9 @@ class TableModel:
             counts = np.bincount(user_items.indices, minlength=shape[1])
             few = np.unique(columns[(columns < n_items) & (counts[columns] <= FEW)])
             if len(few):
+                weights = model.item_weights_[few]
                 model.partial_fit_items(few, csr_matrix(user_items[:, few].T), item_side.features[few])
+                model.item_weights_[few] = weights  # the new rows are weighed below, with those of all other items
         if len(changed):
             model.partial_fit_users(changed, user_items[changed], *_rows_of(user_side, changed))
         if isinstance(model, LinRFM) and hasattr(model, "item_weights_"):

@@ -579,6 +579,8 @@ def test_an_added_item_learns_from_its_first_interactions() -> None:
     model.update(pd.DataFrame({"user_id": [f"u{4 * k}" for k in range(3, 9)], "item_id": 900}))  # fans of drama
     after = model.score(["u0", "u4", "u8", "u1"], 900)
     assert (after[:3] > before[:3] + 0.1).all()
+    observed = abs(model.model._confidences(model.user_items)).sum(axis=0, dtype=np.float64)
+    np.testing.assert_allclose(model.model.item_weights_, np.asarray(observed).ravel(), rtol=1e-5)  # each once
     model.update(pd.DataFrame({"user_id": ["stranger", "u1"], "item_id": [901, 901]}))  # of whom no table knows
     assert model.item_table is not None
     assert model.item_table.features.shape == (62, 4)

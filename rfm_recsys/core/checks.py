@@ -21,6 +21,7 @@ from rfm_recsys.errors import (
 )
 
 INT32_MAX = np.iinfo(np.int32).max
+MOST_FEATURE = 1e30  # of which fourth powers, times as many rows as there are, have to be finite
 
 
 def shown(value: Any) -> str:
@@ -159,8 +160,8 @@ def check_features(name: str, features: Any, rows: int | None = None, columns: i
         raise DataError(f"{name} have no columns; pass at least one, or leave them out")
     if not np.isfinite(matrix.data).all():
         raise DataError(f"{name} hold a value that is not finite; fill in or leave out what is missing")
-    if np.abs(matrix.data).max(initial=0) > 1e100:
-        raise DataError(f"{name} hold {np.abs(matrix.data).max():g}; scale them to at most 1e100")
+    if np.abs(matrix.data).max(initial=0) > MOST_FEATURE:
+        raise DataError(f"{name} hold {np.abs(matrix.data).max():g}; scale them to at most {MOST_FEATURE:g}")
     return canonical(without_zeros(matrix))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, hstack
 
+from rfm_recsys.core.checks import MOST_FEATURE
 from rfm_recsys.core.extras import extra
 from rfm_recsys.errors import DataError
 
@@ -241,7 +242,7 @@ def _numbers(values: "pd.Series[Any]") -> NDArray[np.float64]:
         return np.full(len(values), np.nan)
     scalars = [value if pd.api.types.is_scalar(value) else None for value in values]
     numbers = pd.to_numeric(pd.Series(scalars, dtype=object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    return np.where(np.abs(numbers) < 1e100, numbers, np.nan)
+    return np.where(np.abs(numbers) <= MOST_FEATURE, numbers, np.nan)
 
 
 def _years(values: "pd.Series[Any]") -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from scipy.sparse import csr_matrix, hstack
 
 from rfm_recsys import LinRFM
 from rfm_recsys.core.arrays import Floats
+from rfm_recsys.core.checks import MOST_FEATURE
 from rfm_recsys.core.runtime import threads
 from rfm_recsys.errors import DataError, NotSupportedError, ParameterTypeError
 from rfm_recsys.recommender import features as module
@@ -110,6 +111,16 @@ def test_a_handful_of_rows_is_enough(n: int) -> None:
     regression, expected = regression_of(np.ones((n, 1)), factors, np.eye(2))
     assert np.isfinite(regression.predicted(csr_matrix((3, 1)))).all()
     assert np.isfinite(expected).all()
+
+
+@pytest.mark.parametrize("common", [True, False])
+def test_the_largest_features_that_are_taken_overflow_nothing(common: bool) -> None:
+    rng = np.random.default_rng(5)
+    features = np.where(rng.random((400, 3)) < (0.3 if common else 0.005), MOST_FEATURE, 0.0)
+    factors = rng.normal(size=(400, 2))
+    regression, expected = regression_of(features, factors, np.eye(2))
+    assert np.isfinite(expected).all()
+    assert np.isfinite(regression.predicted(csr_matrix(features))).all()
 
 
 def test_conjugate_gradients_solve_the_ridge_of_rare_features() -> None:
