@@ -37,6 +37,7 @@ PYTHON = {  # what a user writes, and the extra that it needs
 LATER = [  # what finds only as it runs that it needs another extra, too
     ("tables", "from rfm_recsys.datasets import load; load('ml-1m')", "datasets"),
     ("tables", "from rfm_recsys.datasets import FeatureEncoder", "features"),
+    ("evaluation", "from rfm_recsys.datasets import load; load('films')", "features"),
     ("cli", "command('fit', 'x', '--workers', '1')", "distributed"),
 ]
 PROGRAM = """

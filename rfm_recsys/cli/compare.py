@@ -1,6 +1,7 @@
 """``rfm-recsys compare``."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,20 +13,25 @@ from rich.table import Table
 
 from rfm_recsys.cli.console import console, say, status
 from rfm_recsys.cli.options import (
+    ItemTableOption,
     ResultOption,
+    UserTableOption,
     reads_a_table,
     report_beside,
 )
 from rfm_recsys.core.files import check_target
 from rfm_recsys.datasets import Interactions
 from rfm_recsys.datasets.catalogue import SOURCES, load
+from rfm_recsys.datasets.reading import described
 from rfm_recsys.errors import ParameterError
 from rfm_recsys.evaluation import CANDIDATES, parse_budget, read_protocol, write_json
 from rfm_recsys.evaluation import compare as run
 from rfm_recsys.evaluation.protocol import FOLDERS
 from rfm_recsys.report.comparison import better_end, verdict, write_report
 from rfm_recsys.report.results import Comparison
+from rfm_recsys.tables import side_of
 
+OF_FEATURES = "LinRFM, ALS-features, Popularity"
 USUAL = "LinRFM, ALS, ALS (implicit's defaults), EASE, ItemKNN-cosine, Popularity"
 PROTOCOLS = sorted({path.stem for folder in FOLDERS for path in folder.glob("*.toml")})
 # about how many seconds a fit takes, by items and interactions, on two cores
@@ -55,8 +61,15 @@ def compare(
         ),
     ] = None,
     models: Annotated[
-        str, typer.Option(help=f"Some of {', '.join(CANDIDATES)}; the first is compared with the rest.")
-    ] = USUAL,
+        str | None,
+        typer.Option(
+            help=f"Some of {', '.join(CANDIDATES)}; the first is compared with the rest. By default {USUAL}; for new "
+            f"items and users {OF_FEATURES}.",
+            show_default=False,
+        ),
+    ] = None,
+    item_table: ItemTableOption = None,
+    user_table: UserTableOption = None,
     tune: Annotated[bool, typer.Option("--tune/--defaults", help="Tune every model, on validation data only.")] = False,
     budget: Annotated[
         str | None,
@@ -74,19 +87,25 @@ def compare(
     state = output.with_name(f"{output.name}.unfinished")
     report = report_beside(output)
     check_target(output)
-    chosen = [name.strip() for name in models.split(",")]
-    for name in chosen:
-        if name not in CANDIDATES:
-            raise ParameterError(f"there is no model {name!r}; pass some of: {', '.join(CANDIDATES)}")
     if budget is not None and not tune:
         raise ParameterError(f"a budget of {budget} is for tuning; pass --tune, too")
     spend = parse_budget(budget or "30") if tune else None
     rules = read_protocol(protocol or _usual_protocol(dataset))
+    chosen = [name.strip() for name in (models or (OF_FEATURES if rules.needs_features else USUAL)).split(",")]
+    for name in chosen:
+        if name not in CANDIDATES:
+            raise ParameterError(f"there is no model {name!r}; pass some of: {', '.join(CANDIDATES)}")
     source = dataset or rules.dataset
     with status(f"loading {source}"):
         data = load(source, **how_read)
-    if isinstance(data, Interactions) and data.summary:
-        say(data.summary)
+    if isinstance(data, Interactions):
+        if data.summary:
+            say(data.summary)
+        data = _described(data, item_table, user_table)
+        if rules.needs_features and data.item_features is None and data.user_features is None:
+            raise ParameterError(f"{rules.name} is about what features say; pass --item-table or --user-table")
+    elif item_table is not None or user_table is not None:
+        raise ParameterError("data that are split already have no ids; leave out --item-table and --user-table")
     _say_what_is_slow(chosen, data)
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn(),
@@ -120,6 +139,17 @@ def compare(
         say(f"the same command tries {', '.join(failed)} again; what is finished is kept in {state}")
     if all("error" in row for row in result["models"]):
         raise typer.Exit(1)
+
+
+def _described(data: Interactions, item_table: str | None, user_table: str | None) -> Interactions:
+    """Return the interactions with what tables say of their items and users, and say what was made of the columns."""
+    for side, table, ids in (("item", item_table, data.item_ids), ("user", user_table, data.user_ids)):
+        if table is not None:
+            with status(f"reading {table}"):
+                features = side_of(described(table, ids, side), ids)
+            say(f"features of {side}s: {features.encoder}")
+            data = replace(data, **{f"{side}_features": features.features})
+    return data
 
 
 def _say_what_is_slow(models: list[str], data: Any) -> None:

@@ -10,9 +10,11 @@ import typer
 from rfm_recsys import LinRFM, TableModel
 from rfm_recsys.cli.console import say, status
 from rfm_recsys.cli.options import (
+    ItemTableOption,
     OverwriteOption,
     SchedulerOption,
     UsersOption,
+    UserTableOption,
     WorkersOption,
     cluster,
     reads_a_table,
@@ -58,13 +60,8 @@ def fit(
             help="What the size of a value says: 'relative' to the user's other values, or 'confidence' for a weight."
         ),
     ] = LinRFM().values,
-    item_table: Annotated[
-        str | None,
-        typer.Option(help="A table that describes items, one a row: genres, prices, titles.", show_default=False),
-    ] = None,
-    user_table: Annotated[
-        str | None, typer.Option(help="A table that describes users, one a row.", show_default=False)
-    ] = None,
+    item_table: ItemTableOption = None,
+    user_table: UserTableOption = None,
     seed: Annotated[int, typer.Option(help="Seed of the randomised eigenvectors.")] = 0,
     checkpoint: Annotated[
         bool, typer.Option(help="Keep each round beside the model, as .checkpoint, and go on from there after a kill.")

@@ -121,6 +121,13 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
+ItemTableOption = Annotated[
+    str | None,
+    typer.Option(help="A table that describes items, one a row: genres, prices, titles.", show_default=False),
+]
+UserTableOption = Annotated[
+    str | None, typer.Option(help="A table that describes users, one a row.", show_default=False)
+]
 SchedulerOption = Annotated[
     str | None, typer.Option(help="Address of a Dask scheduler to work on, as tcp://host:8786.", show_default=False)
 ]

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 with extra("tables"):
     from rfm_recsys.datasets.catalogue import load
+    from rfm_recsys.datasets.films import example_films
     from rfm_recsys.datasets.interactions import Interactions, from_frame, read_lightgcn
     from rfm_recsys.datasets.movielens import MOVIELENS, load_movielens
     from rfm_recsys.datasets.reading import read_interactions
@@ -28,6 +29,7 @@ __all__ = [
     "MOVIELENS",
     "FeatureEncoder",
     "Interactions",
+    "example_films",
     "from_frame",
     "load",
     "load_movielens",

@@ -9,6 +9,7 @@ from typing import Any
 from scipy.sparse import csr_matrix
 
 from rfm_recsys.core.wording import named
+from rfm_recsys.datasets.films import described_films
 from rfm_recsys.datasets.interactions import Interactions, read_lightgcn
 from rfm_recsys.datasets.movielens import MOVIELENS, is_movielens, load_movielens
 from rfm_recsys.datasets.reading import is_table, read_interactions
@@ -49,6 +50,7 @@ def _read_movielens(path: str) -> Interactions:
 
 SOURCES = [  # the first that matches is read
     Source("'synthetic'", lambda name: name == "synthetic", lambda _: synthetic_movielens()),
+    Source("'films'", lambda name: name == "films", lambda _: described_films()),
     Source(
         "a folder with train.txt and test.txt in LightGCN's format",
         lambda path: Path(path, "train.txt").is_file(),

@@ -25,8 +25,9 @@ USUAL_NAMES = {
         "username",
     ),
     "item": (
-        "itemid", "item", "iid", "itemids", "items", "movieid", "movie", "productid", "product", "bookid", "book",
-        "artistid", "artist", "trackid", "track", "songid", "song", "gameid", "game", "articleid", "article", "isbn",
+        "itemid", "item", "iid", "itemids", "items", "movieid", "movie", "filmid", "film", "productid", "product",
+        "bookid", "book", "artistid", "artist", "trackid", "track", "songid", "song", "gameid", "game", "articleid",
+        "article", "isbn",
         "asin", "sku", "videoid", "video", "showid", "animeid", "contentid", "courseid", "recipeid", "businessid",
         "poiid", "locationid",
     ),
@@ -68,6 +69,8 @@ class Interactions:
         compared; the way back from indices is ``item_ids[indices]``.
     summary : str
         What was read, and how, in one line.
+    item_features, user_features : csr_matrix, shape (n_items, d) and (n_users, d), or None
+        What describes them, for the models that take it.
     """
 
     users: NDArray[np.intp]
@@ -77,6 +80,8 @@ class Interactions:
     user_ids: "pd.Index[Any]"
     item_ids: "pd.Index[Any]"
     summary: str = ""
+    item_features: csr_matrix | None = None
+    user_features: csr_matrix | None = None
 
     @classmethod
     def from_indices(
@@ -122,12 +127,16 @@ class Interactions:
         return positions(self.item_ids, ids, "item")
 
     def content_hash(self) -> str:
-        """Return a SHA-256 over indices, values and timestamps in a fixed byte order: the same data, the same hash."""
+        """Return a SHA-256 over all but the ids, in a fixed byte order: the same data, the same hash."""
         digest = hashlib.sha256(np.array(self.shape, dtype="<i8").tobytes())
         order = np.lexsort((self.items, self.users))
         for column, kind in ((self.users, "<i8"), (self.items, "<i8"), (self.values, "<f4"), (self.timestamps, "<i8")):
             if column is not None:
                 digest.update(np.ascontiguousarray(column[order], dtype=kind).tobytes())
+        for features in (self.item_features, self.user_features):
+            if features is not None:
+                for part, kind in ((features.indptr, "<i8"), (features.indices, "<i8"), (features.data, "<f8")):
+                    digest.update(np.ascontiguousarray(part, dtype=kind).tobytes())
         return digest.hexdigest()
 
 

@@ -18,6 +18,7 @@ from rfm_recsys.errors import DataError, ParameterError
 USERS_AT_ONCE = 256  # whose dense scores are in memory together
 ITEMS_AT_ONCE = 256  # rows of the Gram matrix that are computed together
 EASE_ITEMS = 32_000  # LAPACK with 32-bit integers was seen to crash at 41,000
+PENALTIES, MOST_FEATURES = (1.0, 10.0, 100.0, 1000.0), 3000  # of the regression on features; per unit of deviation
 VALUES = ("ones", "log1p", "as they are")  # what ALS may be given of the values
 LOWEST = -np.finfo(np.float32).max  # the score of an item that is filtered out, and of an empty slot
 
@@ -46,7 +47,8 @@ class Recommender(Protocol):
         """Return item ids and scores, both of shape (n, N), best first; empty slots have the id -1.
 
         With ``recalculate_user`` the rows of ``user_items``, shape (n, n_items), are folded in: they may belong to
-        users that ``fit`` has not seen.
+        users that ``fit`` has not seen. Protocols
+        of new items pass ``items``, too: those to rank among.
         """
 
 
@@ -69,21 +71,23 @@ class _RowScorer(ABC):
         *,
         filter_already_liked_items: bool = True,
         recalculate_user: bool = False,
+        items: NDArray[np.intp] | None = None,
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Return item ids and scores, both of shape (n, N), best first; see :class:`Recommender`.
 
         ``userid`` and ``recalculate_user`` make no difference.
         """
         n_users, n_items = user_items.shape
+        ranked = np.arange(n_items) if items is None else np.unique(items)
         ids = np.full((n_users, N), -1, dtype=np.int32)
         scores = np.full((n_users, N), LOWEST, dtype=np.float32)
-        kept = min(N, n_items)
+        kept = min(N, len(ranked))
         for start in range(0, n_users, USERS_AT_ONCE):
             rows = user_items[start : start + USERS_AT_ONCE]
             batch = self._scores(rows)
             if filter_already_liked_items:
                 batch[row_of_entry(rows.indptr), rows.indices] = LOWEST
-            best = np.argsort(-batch, axis=1, kind="stable")[:, :kept]
+            best = ranked[np.argsort(-batch[:, ranked], axis=1, kind="stable")[:, :kept]]
             ids[start : start + USERS_AT_ONCE, :kept] = best
             scores[start : start + USERS_AT_ONCE, :kept] = np.take_along_axis(batch, best, axis=1)
         return ids, scores
@@ -190,17 +194,20 @@ class _Implicit(ABC):
         *,
         filter_already_liked_items: bool = True,
         recalculate_user: bool = False,
+        items: NDArray[np.intp] | None = None,
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Return item ids and scores, both of shape (n, N), best first; see :class:`Recommender`."""
+        n_ranked = user_items.shape[1] if items is None else len(items)
         with threadpool_limits(1, "blas"):
             ids, scores = self._model.recommend(
                 userid,
                 self._given(user_items),
-                N,
+                N if items is None else min(N, n_ranked),
                 filter_already_liked_items=filter_already_liked_items,
                 recalculate_user=recalculate_user,
+                **({} if items is None else {"items": items}),
             )
-        ids[:, user_items.shape[1] :] = -1  # implicit fills slots past the catalogue with item 0
+        ids[:, n_ranked:] = -1  # implicit fills slots past the catalogue with item 0
         return ids, scores
 
 
@@ -243,6 +250,81 @@ class ALSByDefault(ALS):
     regularization: float = 0.01
     alpha: float = 1.0
     values: str = "as they are"
+
+
+@dataclass
+class RegressedALS(ALS):
+    """:class:`ALS`, and the usual trick for new items and users: their factors are regressed on their features.
+
+    A ridge regression on a constant and the features that most rows have, learned from the factors of items, or users,
+    with interactions; of the penalties in `PENALTIES` it has that with the least leave-one-out error of the scores.
+    """
+
+    def fit(
+        self,
+        user_items: sp.csr_matrix,
+        *,
+        show_progress: bool = True,
+        item_features: sp.csr_matrix | None = None,
+        user_features: sp.csr_matrix | None = None,
+    ) -> None:
+        """Fit implicit's model, then give those without interactions, shape (n, d) each, the factors to expect."""
+        super().fit(user_items, show_progress=show_progress)
+        model = self._model
+        known = np.diff(user_items.tocsc().indptr) > 0, np.diff(user_items.indptr) > 0
+        if item_features is not None:
+            _expect(model.item_factors, model.user_factors, known[0], item_features)
+        if user_features is not None:
+            _expect(model.user_factors, model.item_factors, known[1], user_features)
+
+
+def _expect(factors: NDArray[Any], others: NDArray[Any], known: NDArray[np.bool_], features: sp.csr_matrix) -> None:
+    """Write the factors to expect by features, shape (n, d), into the rows of ``factors`` that are not known."""
+    if known.all() or not known.any():
+        return
+    counts = np.bincount(features.indices, minlength=features.shape[1])
+    common = np.argsort(-counts, kind="stable")[:MOST_FEATURES]
+    X = np.hstack([np.ones((len(factors), 1)), features[:, common].toarray()])
+    spread = X[known, 1:].std(axis=0)
+    X[:, 1:] *= np.where(spread > 0, 1 / np.where(spread > 0, spread, 1), 0)  # of equal rows nothing is learned
+    old, targets, gram = X[known], factors[known].astype(np.float64), others.T.astype(np.float64) @ others
+    best = np.inf
+    for penalty in PENALTIES:
+        ridge = np.diag([1e-9, *np.full(len(common), penalty)])
+        solved = np.linalg.solve(old.T @ old + ridge, old.T)
+        errors = (targets - old @ (solved @ targets)) / (1 - np.einsum("ij,ji->i", old, solved))[:, None]
+        error = float(np.einsum("ij,jk,ik->", errors, gram, errors))
+        if error < best:
+            best, coefficients = error, solved @ targets
+    factors[~known] = X[~known] @ coefficients
+
+
+@dataclass
+class ContentKNN(_RowScorer):
+    """Recommends what is like the user's items by its features: sums of cosines. Nothing is learned."""
+
+    def fit(
+        self,
+        user_items: sp.csr_matrix,
+        *,
+        show_progress: bool = True,
+        item_features: sp.csr_matrix | None = None,
+        user_features: sp.csr_matrix | None = None,
+    ) -> None:
+        """Keep the features of the items, shape (n_items, d); those of users say nothing here.
+
+        Raises
+        ------
+        DataError
+            There are no features of items.
+        """
+        if item_features is None:
+            raise DataError("there are no features of items; pass --item-table, or leave out ContentKNN")
+        norms = np.sqrt(item_features.multiply(item_features).sum(axis=1)).A1
+        self._unit = sp.csr_matrix(sp.diags(1 / np.maximum(norms, np.finfo(float).tiny)) @ item_features)
+
+    def _scores(self, user_items: sp.csr_matrix) -> NDArray[np.float32]:
+        return np.asarray((ones(user_items) @ self._unit @ self._unit.T).toarray(), dtype=np.float32)
 
 
 @dataclass

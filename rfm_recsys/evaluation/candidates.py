@@ -25,9 +25,11 @@ from rfm_recsys.evaluation.baselines import (
     VALUES,
     ALSByDefault,
     BM25ItemKNN,
+    ContentKNN,
     CosineItemKNN,
     Popularity,
     Recommender,
+    RegressedALS,
 )
 
 
@@ -47,6 +49,8 @@ class Candidate:
         Whether it can rank for users that it was not fitted to.
     chooses : bool
         Whether its ``fit`` chooses parameters from the data it is fitted to, which is then part of its time.
+    features : bool
+        Whether its ``fit`` takes ``item_features`` and ``user_features``, matrices with an item, or user, a row.
     first : mapping
         Parameters of the first trial, in place of the model's defaults; for a model that takes a default from the data.
 
@@ -62,6 +66,7 @@ class Candidate:
     folds_in: bool = True
     first: Mapping[str, Any] = field(default_factory=dict)
     chooses: bool = False
+    features: bool = False
 
     def __post_init__(self) -> None:
         known = signature(self.make).parameters
@@ -95,7 +100,7 @@ _FACTORS = IntDistribution(64, 512, step=64)
 CANDIDATES = {
     candidate.name: candidate
     for candidate in (
-        Candidate("LinRFM", LinRFM, {"factors": _FACTORS}, chooses=True),
+        Candidate("LinRFM", LinRFM, {"factors": _FACTORS}, chooses=True, features=True),
         Candidate(
             "ALS",
             ALS,
@@ -139,5 +144,7 @@ CANDIDATES = {
             folds_in=False,
         ),
         Candidate("Popularity", Popularity),
+        Candidate("ALS-features", RegressedALS, features=True),
+        Candidate("ContentKNN", ContentKNN, features=True),
     )
 }

@@ -27,7 +27,7 @@ from rfm_recsys.evaluation.candidates import Candidate
 from rfm_recsys.evaluation.fitting import Fitted, FittingProcess
 from rfm_recsys.evaluation.groups import activity_groups, popularity_groups
 from rfm_recsys.evaluation.journal import Journal
-from rfm_recsys.evaluation.metrics import USER_METRICS, catalogue_metrics, mean_over_users, user_metrics
+from rfm_recsys.evaluation.metrics import USER_METRICS, catalogue_metrics, fold_metrics, mean_over_users
 from rfm_recsys.evaluation.protocol import Data, Protocol
 from rfm_recsys.evaluation.significance import interval, paired_difference
 from rfm_recsys.evaluation.splits import Fold, Split, canonical_csr
@@ -36,7 +36,7 @@ from rfm_recsys.evaluation.tuning import Budget, Trial, best, spent, tune
 FORMAT, VERSION = "rfm_recsys comparison", 1
 PACKAGES = ("rfm-recsys", "implicit", "numpy", "numba", "scipy", "optuna")
 
-GENERATED = "synthetic"  # the name of the data that are made up
+GENERATED = ("synthetic", "films")  # the names of data that are made up
 FINAL_SHARE = 0.9  # of a tuned model's work that is tuning, for the progress bar
 
 OnProgress = Callable[[float, float, str], None]
@@ -95,7 +95,7 @@ def compare(
         raise ParameterError(f"the seeds are {seeds}; pass at least one, each once")
     environment = describe_environment()
     about = {"name": name or protocol.dataset, **_describe(data)}
-    about["generated"] = about["name"] == GENERATED
+    about["generated"] = about["name"] in GENERATED
     asked = asdict(protocol)
     spaces = [{key: distribution_to_json(each) for key, each in c.space.items()} for c in candidates]
     journal = Journal(state, [VERSION, environment, about, asked, names, spaces, [*seeds], budget])
@@ -140,7 +140,7 @@ class _Run:
 
     def values(self, cutoffs: Sequence[int]) -> dict[str, NDArray[np.float64]]:
         assert self.fitted.ids is not None
-        return user_metrics(self.fitted.ids, self.fold.target, cutoffs, self.fold.fold_in)
+        return fold_metrics(self.fitted.ids, self.fold, cutoffs)
 
 
 def _run(
@@ -197,7 +197,7 @@ def _tuned(
             if fitted.ids is None:
                 return None, time.perf_counter() - begun, fitted.error
             seconds = fitted.fit_seconds + fitted.recommend_seconds
-            value = _mean(user_metrics(fitted.ids, fold.target, [depth], fold.fold_in)[protocol.metric])
+            value = _mean(fold_metrics(fitted.ids, fold, [depth])[protocol.metric])
             return value, seconds, None if value is not None else f"no user has a value of {protocol.metric}"
 
         done = [*finished]

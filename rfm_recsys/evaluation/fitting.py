@@ -89,14 +89,14 @@ def _fit(candidate: Candidate, parameters: dict[str, Any], seed: int) -> Fitted:
     fold, depth = _task
     begun = time.perf_counter()
     if candidate.name not in _warm:
-        _warm_up(candidate, parameters, seed)
+        _warm_up(candidate, parameters, seed, fold)
         _warm.add(candidate.name)
     warm_up = time.perf_counter() - begun
     model = candidate.model(parameters, seed)
     settings = _settings(model)
     with _watched_memory() as memory:
         begun = time.perf_counter()
-        model.fit(fold.train, show_progress=False)
+        model.fit(fold.train, show_progress=False, **_features(candidate, fold))
         fitted = time.perf_counter()
     begun_ranking = time.perf_counter()
     ids = rank(model, fold, depth)
@@ -104,13 +104,27 @@ def _fit(candidate: Candidate, parameters: dict[str, Any], seed: int) -> Fitted:
     return Fitted(ids, fitted - begun, ended - begun_ranking, memory.peak, memory.before, warm_up, settings)
 
 
-def _warm_up(candidate: Candidate, parameters: dict[str, Any], seed: int) -> None:
+def _features(candidate: Candidate, fold: Fold) -> dict[str, csr_matrix]:
+    """Return what describes items and users, as arguments of ``fit``, for a model that takes it."""
+    given = {"item_features": fold.item_features, "user_features": fold.user_features}
+    return {name: each for name, each in given.items() if each is not None and candidate.features}
+
+
+def _warm_up(candidate: Candidate, parameters: dict[str, Any], seed: int, fold: Fold) -> None:
     """Load and compile the model's code with a tiny matrix of the same form."""
     with suppress(Exception):  # what is wrong with the parameters shows in the fit that counts
-        tiny = csr_matrix(np.random.default_rng(0).random((256, 192), dtype=np.float32) < 0.1, dtype=np.float32)
+        rng = np.random.default_rng(0)
+        tiny = csr_matrix(rng.random((256, 192), dtype=np.float32) < 0.1, dtype=np.float32)
+        described = {
+            "item_features": csr_matrix(rng.random((192, 3))),
+            "user_features": csr_matrix(rng.random((256, 3))),
+        }
+        small = replace(Fold(tiny, np.arange(256), tiny, tiny, known=True), **{
+            name: each for name, each in described.items() if getattr(fold, name) is not None
+        })  # fmt: skip
         model = candidate.model(parameters, seed)
-        model.fit(tiny, show_progress=False)
-        rank(model, Fold(tiny, np.arange(256), tiny, tiny, known=True), 10)
+        model.fit(tiny, show_progress=False, **_features(candidate, small))
+        rank(model, small, 10)
 
 
 def _settings(model: Recommender) -> dict[str, Any]:

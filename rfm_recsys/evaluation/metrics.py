@@ -323,6 +323,7 @@ def rank(model: Ranker, fold: Fold, N: int, users_at_once: int = USERS_AT_ONCE) 
     fold_in = canonical_csr(fold.fold_in)
     n = fold_in.shape[0]
     userids = fold.users if fold.known else np.arange(n)
+    among: dict[str, Any] = {} if fold.items is None else {"items": fold.items}
     ids = np.full((n, N), -1, dtype=np.int32)
     for start in range(0, n, step):
         block = slice(start, start + step)
@@ -332,6 +333,7 @@ def rank(model: Ranker, fold: Fold, N: int, users_at_once: int = USERS_AT_ONCE) 
             N=N,
             filter_already_liked_items=True,
             recalculate_user=not fold.known,
+            **among,
         )
         recommended = np.asarray(recommended)
         if recommended.ndim != 2 or len(recommended) != len(userids[block]) or recommended.shape[1] > N:
@@ -348,7 +350,16 @@ def evaluate(
     """Rank with a fitted model and return its :func:`user_metrics` and :func:`catalogue_metrics`."""
     cuts = _cutoffs(cutoffs)
     ids = rank(model, fold, int(cuts[-1]))
-    return user_metrics(ids, fold.target, cutoffs, fold.fold_in), catalogue_metrics(ids, fold, cutoffs)
+    return fold_metrics(ids, fold, cutoffs), catalogue_metrics(ids, fold, cutoffs)
+
+
+def fold_metrics(ids: NDArray[np.integer], fold: Fold, cutoffs: Sequence[int]) -> dict[str, NDArray[np.float64]]:
+    """Return the :func:`user_metrics` of lists for a fold, shape (n, depth), among the items that it ranks."""
+    if fold.items is None:
+        return user_metrics(ids, fold.target, cutoffs, fold.fold_in)
+    place = np.full(fold.train.shape[1] + 1, -1, dtype=np.int32)  # the last is that of an empty slot
+    place[fold.items] = np.arange(len(fold.items))
+    return user_metrics(place[ids], fold.target[:, fold.items], cutoffs, fold.fold_in[:, fold.items])
 
 
 def user_metrics(

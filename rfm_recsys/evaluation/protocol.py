@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from rfm_recsys.datasets import Interactions
 from rfm_recsys.errors import DataError, ParameterError
 from rfm_recsys.evaluation import splits
 from rfm_recsys.evaluation.metrics import CATALOGUE_METRICS, USER_METRICS
-from rfm_recsys.evaluation.splits import SPLITS, Split
+from rfm_recsys.evaluation.splits import SPLITS, Fold, Split
 
 # beside this file in an installed package, in the folder of what was measured in a checkout
 FOLDERS = (Path(__file__).parent / "protocols", Path(__file__).parents[2] / "evaluation" / "protocols")
@@ -73,6 +73,11 @@ class Protocol:
         if self.metric.partition("@")[0] not in USER_METRICS:
             raise ParameterError(f"{self.metric} has no value for each user; judge models by one of {(*USER_METRICS,)}")
 
+    @property
+    def needs_features(self) -> bool:
+        """Whether it is about new items or users, of which features alone can tell."""
+        return self.split in ("cold_items", "cold_users")
+
     def apply(self, data: Data, seed: int) -> Split:
         """Split data: every interaction is a positive, and has its value for the models that ask for it."""
         function = SPLITS[self.split]
@@ -86,7 +91,8 @@ class Protocol:
         if not isinstance(data, Interactions):
             raise DataError(f"{self.name} splits the data itself; pass a file of interactions, or another protocol")
         seeds = {"random_state": seed} if "random_state" in signature(function).parameters else {}
-        return function(data, **seeds, **self.options)
+        found = function(data, **seeds, **self.options)
+        return Split(*(_with_features(fold, data) for fold in (found.validation, found.test)))
 
 
 def read_protocol(name: str) -> Protocol:
@@ -107,6 +113,11 @@ def read_protocol(name: str) -> Protocol:
         return Protocol(**{"name": path.stem, "options": {}, **table})
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, ParameterError) as error:
         raise ParameterError(f"{path}: {error}; mend it after the example of those in evaluation/protocols") from error
+
+
+def _with_features(fold: Fold, data: Interactions) -> Fold:
+    users = data.user_features if fold.known else None  # of others there is no row in train
+    return replace(fold, item_features=data.item_features, user_features=users)
 
 
 def _tenth(train: csr_matrix, seed: int) -> csr_matrix:

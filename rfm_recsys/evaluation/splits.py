@@ -56,6 +56,11 @@ class Fold:
     known : bool
         True: ``users`` are rows of ``train``, and ``fold_in`` is ``train[users]``. False: ``train`` lacks these users,
         and they are folded in.
+    items : intp array, shape (m,), or None
+        The items to rank among, ascending; None is all.
+    item_features : csr_matrix, shape (n_items, d), or None
+    user_features : csr_matrix, shape (n_train_users, d), or None
+        What describes items and users, for the models that take it.
     """
 
     train: sp.csr_matrix
@@ -63,6 +68,9 @@ class Fold:
     fold_in: sp.csr_matrix
     target: sp.csr_matrix
     known: bool
+    items: NDArray[np.intp] | None = None
+    item_features: sp.csr_matrix | None = None
+    user_features: sp.csr_matrix | None = None
 
 
 @dataclass(frozen=True)
@@ -257,6 +265,80 @@ def time_split(interactions: Interactions, fraction: float = 0.1) -> Split:
 
 
 @split
+def cold_items(data: Any, fraction: float = 0.1, shown: int = 0, mixed: bool = False, random_state: Seed = 0) -> Split:
+    """Test on a fraction of the items as new ones, of which nobody's interactions are known, and validate on others.
+
+    For models that take features of items (``Protocol.apply`` passes them on).
+
+    Parameters
+    ----------
+    data : sparse matrix, shape (n_users, n_items), or Interactions
+    fraction : float, above 0 and below 0.5
+        Of the items that have interactions, rounded down, and at least one.
+    shown : int
+        How many interactions of each new item are known, at random; items that have no more are not among the new.
+    mixed : bool
+        Rank new items among all; the same fraction of each user's other items is then to be found, too. Otherwise
+        among the new items alone.
+    random_state : int or Generator
+
+    Raises
+    ------
+    ParameterError
+        A fraction outside these bounds, or ``shown`` below 0.
+    DataError
+        Too few items have more than ``shown`` interactions.
+    """
+    matrix, _ = _entries(data)
+    rng = np.random.default_rng(random_state)
+    new = _strangers(matrix.indices, matrix.shape[1], fraction, shown, rng)
+    part = _hidden(matrix.indices, new, shown, rng)
+    if mixed:
+        old = new[matrix.indices] == TRAIN
+        counts = np.bincount(_rows(matrix)[old], minlength=matrix.shape[0])
+        of_each = _share(counts, fraction)
+        rank_of_old = _places(matrix, rng.random(matrix.nnz), ~old)  # old ones first
+        rows = _rows(matrix)
+        part[old & (rank_of_old < 2 * of_each[rows])] = VALIDATION
+        part[old & (rank_of_old < of_each[rows])] = TEST
+    both = _known(matrix, part)
+    if mixed:
+        return both
+    return Split(
+        replace(both.validation, items=np.flatnonzero(new == VALIDATION)),
+        replace(both.test, items=np.flatnonzero(new == TEST)),
+    )
+
+
+@split
+def cold_users(data: Any, fraction: float = 0.1, shown: int = 0, random_state: Seed = 0) -> Split:
+    """Test on a fraction of the users as new ones, of whom nothing or little is known, and validate on others.
+
+    For models that take features of users (``Protocol.apply`` passes them on). New users are empty rows of ``train``.
+
+    Parameters
+    ----------
+    data : sparse matrix, shape (n_users, n_items), or Interactions
+    fraction : float, above 0 and below 0.5
+        Of the users that have interactions, rounded down, and at least one.
+    shown : int
+        How many interactions of each new user are known, at random; users who have no more are not among the new.
+    random_state : int or Generator
+
+    Raises
+    ------
+    ParameterError
+        A fraction outside these bounds, or ``shown`` below 0.
+    DataError
+        Too few users have more than ``shown`` interactions.
+    """
+    matrix, _ = _entries(data)
+    rng = np.random.default_rng(random_state)
+    rows = _rows(matrix)
+    return _known(matrix, _hidden(rows, _strangers(rows, matrix.shape[0], fraction, shown, rng), shown, rng))
+
+
+@split
 def given_split(train: Any, validation: Any, test: Any) -> Split:
     """Return a published split, such as LightGCN's, as a :class:`Split` of known users.
 
@@ -348,6 +430,8 @@ def k_core(data: Any, users: int = 5, items: int = 5) -> Any:
             timestamps=None if times is None else times[kept],
             user_ids=data.user_ids[left_users],
             item_ids=data.item_ids[left_items],
+            user_features=None if data.user_features is None else data.user_features[left_users],
+            item_features=None if data.item_features is None else data.item_features[left_items],
         )
     return _csr(new_users, new_items, values, (len(left_users), len(left_items))), left_users, left_items
 
@@ -403,6 +487,32 @@ def _fraction(fraction: float, below: float) -> float:
     if number >= below:
         raise ParameterError(f"fraction is {fraction}; pass a number above 0 and below {below}")
     return number
+
+
+def _strangers(who: NDArray[Any], n: int, fraction: float, shown: int, rng: np.random.Generator) -> NDArray[np.int8]:
+    """Return the part in which each of n items, or users, is new, by those of the entries; TRAIN where in none."""
+    share = _fraction(fraction, 0.5)
+    counts = np.bincount(who, minlength=n)
+    able = np.flatnonzero(counts > check_integer("shown", shown, 0))
+    size = max(1, int(_share(np.array(np.count_nonzero(counts)), share)))
+    if 2 * size > len(able):
+        raise DataError(
+            f"2 x {size} are to be new, and {len(able)} have more than {shown} interactions; pass more data, or a "
+            "smaller fraction"
+        )
+    chosen = rng.choice(able, 2 * size, replace=False)
+    part = np.full(n, TRAIN, dtype=np.int8)
+    part[chosen[:size]], part[chosen[size:]] = TEST, VALIDATION
+    return part
+
+
+def _hidden(who: NDArray[Any], new: NDArray[np.int8], shown: int, rng: np.random.Generator) -> NDArray[np.int8]:
+    """Return the part of each entry: that of its item, or user, but for ``shown`` entries of each at random."""
+    order = np.lexsort((rng.random(len(who)), who))
+    starts = np.concatenate(([0], np.cumsum(np.bincount(who, minlength=len(new)))))
+    place = np.empty(len(who), dtype=np.intp)
+    place[order] = np.arange(len(who)) - starts[who[order]]
+    return np.where(place < shown, np.int8(TRAIN), new[who])
 
 
 def _share(counts: NDArray[np.integer], share: float) -> NDArray[np.intp]:

@@ -20,7 +20,7 @@ from rfm_recsys import LinRFM, __version__
 from rfm_recsys.cli import COMMANDS
 from rfm_recsys.cli.compare import _say_what_is_slow
 from rfm_recsys.cli.fit import fit
-from rfm_recsys.datasets import synthetic_movielens
+from rfm_recsys.datasets import example_films, synthetic_movielens
 from rfm_recsys.evaluation import CANDIDATES
 from rfm_recsys.recommender import rounds as recommender_rounds
 from rfm_recsys.recommender.blocks import CHOSEN
@@ -61,6 +61,22 @@ def test_compare_prints_a_table_and_writes_json_and_a_report(tmp_path: Path, rat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["compare.html", "compare.json", "ratings.csv"]
     assert "UserWarning" not in answer.stderr
     assert "ParameterWarning" not in answer.stderr
+
+
+def test_new_items_are_compared_by_their_features(tmp_path: Path) -> None:
+    table, films = example_films(100, 60, 1500)
+    table.to_csv(tmp_path / "ratings.csv", index=False)
+    films.to_csv(tmp_path / "films.csv", index=False)
+    how = ("compare", "--protocol", "cold-items", "--dataset", "ratings.csv")
+    answer = run(tmp_path, *how)
+    assert answer.returncode == 2
+    assert "pass --item-table" in answer.stderr
+    answer = run(tmp_path, *how, "--item-table", "films.csv")
+    assert answer.returncode == 0, answer.stderr
+    assert "features of items: title (a year), title (a text of" in answer.stdout
+    result = json.loads((tmp_path / "compare.json").read_text())
+    assert [row["model"] for row in result["models"]] == ["LinRFM", "ALS-features", "Popularity"]
+    assert not any("error" in row for row in result["models"])
 
 
 def test_what_is_slow_is_said_beforehand(capsys: Any) -> None:

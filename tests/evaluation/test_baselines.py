@@ -19,6 +19,8 @@ from rfm_recsys.evaluation import (
     evaluate,
     mean_over_users,
 )
+from rfm_recsys.evaluation.baselines import ContentKNN, RegressedALS
+from rfm_recsys.evaluation.metrics import fold_metrics, rank
 
 ML_1M, GOWALLA = DATA / "ml-1m/strong", DATA / "gowalla"
 
@@ -132,3 +134,69 @@ def test_item_knn_on_gowalla_is_where_it_is_published() -> None:
     model.fit(both, show_progress=False)
     values, _ = evaluate(model, Fold(both, users, both[users], test[users], known=True), [20])
     assert 0.150 <= mean_over_users(values["recall@20"]) <= 0.165
+
+
+def described(seed: int = 0) -> tuple[csr_matrix, csr_matrix]:
+    """Return interactions that follow three kinds of items, the last ten of which nobody has, and the kinds."""
+    rng = np.random.default_rng(seed)
+    kind, taste = rng.integers(0, 3, 60), rng.integers(0, 3, 200)
+    X = (rng.random((200, 60)) < np.where(taste[:, None] == kind, 0.5, 0.05)).astype(np.float32)
+    X[:, 50:] = 0
+    return csr_matrix(X), csr_matrix(np.eye(3)[kind])
+
+
+def test_new_items_of_regressed_als_are_like_old_ones_of_their_kind() -> None:
+    X, kinds = described()
+    model = RegressedALS(8, random_state=0)
+    model.fit(X, item_features=kinds)
+    F, which = model._model.item_factors, kinds.toarray().argmax(axis=1)
+    for item in range(50, 60):
+        of_kind = F[:50][which[:50] == which[item]].mean(axis=0)
+        assert np.linalg.norm(F[item] - of_kind) < 0.2 * np.linalg.norm(of_kind)
+    plain = ALS(8, random_state=0)
+    plain.fit(X)
+    np.testing.assert_array_equal(plain._model.item_factors[:50], F[:50])
+
+
+def test_new_users_of_regressed_als_are_like_old_ones_of_their_kind() -> None:
+    X, kinds = described()
+    model = RegressedALS(8, random_state=0)
+    model.fit(csr_matrix(X.T), user_features=kinds)
+    F, which = model._model.user_factors, kinds.toarray().argmax(axis=1)
+    for user in range(50, 60):
+        of_kind = F[:50][which[:50] == which[user]].mean(axis=0)
+        assert np.linalg.norm(F[user] - of_kind) < 0.2 * np.linalg.norm(of_kind)
+
+
+def test_content_knn_is_its_formula() -> None:
+    X, _ = described()
+    features = interactions(60, 7, 0.5, 3)
+    model = ContentKNN()
+    model.fit(X, item_features=features)
+    dense = features.toarray()
+    unit = dense / np.maximum(np.linalg.norm(dense, axis=1), 1e-300)[:, None]
+    among = np.array([3, 20, 55])
+    ids, scores = model.recommend(np.arange(5), X[:5], N=4, filter_already_liked_items=False, items=among)
+    wanted = (X[:5] @ unit @ unit.T)[:, among]
+    np.testing.assert_array_equal(ids[:, :3], among[np.argsort(-wanted, axis=1, kind="stable")])
+    np.testing.assert_allclose(scores[:, :3], -np.sort(-wanted, axis=1), rtol=1e-5)
+    assert (ids[:, 3] == -1).all()
+    with pytest.raises(DataError, match="--item-table"):
+        ContentKNN().fit(X)
+
+
+@pytest.mark.parametrize("model", [ALS(4), CosineItemKNN(), EASE(), Popularity()])
+def test_lists_among_some_items_hold_no_others(model: Recommender) -> None:
+    X = interactions(40, 30, 0.2, 4)
+    model.fit(X, show_progress=False)
+    among = np.array([1, 4, 9, 16, 25])
+    target = csr_matrix(1 - (X.toarray() != 0))[:, :]
+    target = csr_matrix(target.multiply(np.isin(np.arange(30), among)[None, :]))
+    target.eliminate_zeros()
+    fold = Fold(X, np.arange(40), X, target, known=True, items=among)
+    ids = rank(model, fold, 8)
+    assert {*ids.ravel().tolist()} <= {-1, *among.tolist()}
+    values = fold_metrics(ids, fold, [5])
+    has = np.diff(target.indptr) > 0
+    np.testing.assert_allclose(values["recall@5"][has], 1)  # all that a user has not is listed
+    assert np.isnan(values["auc@5"]).all()  # and of others there is none

@@ -19,6 +19,8 @@ from rfm_recsys.evaluation.splits import (
     Fold,
     Split,
     canonical_csr,
+    cold_items,
+    cold_users,
     given_split,
     k_core,
     leave_k_out,
@@ -103,7 +105,7 @@ def same(left: Split, right: Split) -> bool:
 
 
 Function = Callable[..., Split]
-SEEDED: list[Function] = [strong_generalisation, random_fraction, leave_k_out]
+SEEDED: list[Function] = [strong_generalisation, random_fraction, leave_k_out, cold_items, cold_users]
 TIMED: list[Function] = [leave_last_out, time_split]
 EVERY = [pytest.param(function, id=function.__name__) for function in SEEDED + TIMED]
 
@@ -145,6 +147,8 @@ def test_the_parts_add_up_to_the_input(
             "leave_k_out": counts.max(initial=0) < 2 * options.get("k", 0) + 1,
             "leave_last_out": counts.max(initial=0) < 2 * options.get("k", 0) + 1,
             "random_fraction": counts.max(initial=0) * options.get("fraction", 0) < 2,
+            "cold_items": len({*matrix.indices}) * max(2 * options.get("fraction", 0), 0.5) < 2,
+            "cold_users": (counts > 0).sum() * max(2 * options.get("fraction", 0), 0.5) < 2,
             "time_split": matrix.nnz * options.get("fraction", 0) < 1,
         }
         assert least[function.__name__]  # refused for good reason only
@@ -447,6 +451,38 @@ def test_a_core_drops_over_and_over() -> None:
     assert core.toarray().tolist() == [[1, 1], [1, 1]]
 
 
+@pytest.mark.parametrize("shown", [0, 1, 3])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_nobody_has_met_the_new_items_but_for_what_is_shown(shown: int, mixed: bool) -> None:
+    matrix = table(60, 50, 0.4, 1).to_csr()
+    split = cold_items(matrix, 0.2, shown, mixed, random_state=3)
+    counts = np.bincount(matrix.indices, minlength=50)
+    for fold in (split.validation, split.test):
+        met = np.bincount(fold.train.indices, minlength=50)
+        wanted = np.bincount(fold.target.indices, minlength=50)
+        if not mixed:
+            assert fold.items is not None
+            assert len(fold.items) == np.count_nonzero(counts) // 5
+            assert (met[fold.items] == shown).all()
+            assert (np.flatnonzero(wanted) == fold.items).all()
+        else:
+            assert fold.items is None
+            # a fifth of each user's old items, of which there are at most 24, and all of the new
+            assert np.count_nonzero(met == shown) >= np.count_nonzero(counts) // 5
+            assert (wanted > 0).sum() > np.count_nonzero(counts) // 5
+    if not mixed:
+        assert not {*split.test.items} & {*split.validation.items}  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("shown", [0, 2])
+def test_nothing_is_known_of_new_users_but_what_is_shown(shown: int) -> None:
+    matrix = table(60, 50, 0.4, 1).to_csr()
+    split = cold_users(matrix, 0.2, shown, random_state=3)
+    for fold in (split.validation, split.test):
+        assert len(fold.users) == np.count_nonzero(np.diff(matrix.indptr)) // 5
+        assert (np.diff(fold.fold_in.indptr) == shown).all()
+
+
 # What is refused
 
 
@@ -478,6 +514,10 @@ FULL = csr_matrix(np.ones((20, 10), dtype=np.float32))
         (lambda: given_split(FULL, csr_matrix((20, 10)), FULL), DataError, "validation has no interaction; pass"),
         (lambda: given_split(_one(3, 4), _one(0, 1), _one(3, 4)), DataError, "user 3 has item 4 in train and in test"),
         (lambda: given_split(_one(3, 4), _one(0, 1), _one(0, 1)), DataError, "item 1 in validation and in test"),
+        (lambda: cold_items(FULL, 0.5), ParameterError, "fraction is 0.5; pass"),
+        (lambda: cold_items(FULL[:, :1]), DataError, "2 x 1 are to be new, and 1 have more than 0 interactions; pass"),
+        (lambda: cold_users(FULL, 0.4, 10), DataError, "2 x 8 are to be new, and 0 have more than 10"),
+        (lambda: cold_users(FULL, 0.4, -1), ParameterError, "shown is -1; pass"),
         (lambda: k_core(FULL, 0), ParameterError, "users is 0; pass"),
         (lambda: k_core(FULL, 1, 0), ParameterError, "items is 0; pass"),
         (lambda: k_core(FULL, 11), DataError, "nothing is left where every user has 11 items"),
