@@ -1,6 +1,6 @@
 """LinRFMRatings: explicit ratings, by biases and two-sided lin-RFM whose AGOP counts what is not known for certain.
 
-Equation numbers are those of ``docs/algorithm.md``.
+Equation numbers are those of ``docs/algorithm/``.
 """
 
 from __future__ import annotations

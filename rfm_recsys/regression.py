@@ -1,6 +1,6 @@
 """Sparse linear regression: the diagonal form of lin-RFM as a scikit-learn estimator, which this module alone needs.
 
-Equation numbers are those of ``docs/algorithm.md``.
+Equation numbers are those of ``docs/algorithm/``.
 """
 
 import warnings

@@ -1,7 +1,7 @@
 """Slow, obvious twins of the kernels, of the AGOP's matrix functions, and of whole rounds of lin-RFM.
 
 Nothing here is shared with what it checks: matrices are dense, inverses are inverses, sorting is ``sorted``. Symbols
-and equation numbers are those of ``docs/algorithm.md``.
+and equation numbers are those of ``docs/algorithm/``.
 """
 
 from collections.abc import Iterator, Sequence

@@ -20,7 +20,7 @@ from rfm_recsys.cli import COMMANDS, summary
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
-FOR_DEVELOPERS = {"benchmarks", "test"}
+FOR_DEVELOPERS = {"benchmarks", "docs", "test"}
 PYTHON = {  # what a user writes, and the extra that it needs
     "from rfm_recsys import *": "",
     "from rfm_recsys import Completion, LinRFM, LinRFMRatings, complete": "",

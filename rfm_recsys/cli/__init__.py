@@ -13,6 +13,7 @@ from rfm_recsys.errors import MissingExtraError
 
 HELP = "lin-RFM recommendations."
 COMMANDS = {  # and the extra that each needs
+    "example": "cli",
     "fit": "cli",
     "update": "cli",
     "recommend": "cli",

@@ -102,8 +102,8 @@ def compare(
         if data.summary:
             say(data.summary)
         data = _described(data, item_table, user_table)
-        if rules.needs_features and data.item_features is None and data.user_features is None:
-            raise ParameterError(f"{rules.name} is about what features say; pass --item-table or --user-table")
+        if (side := rules.needs_features) and getattr(data, f"{side}_features") is None:
+            raise ParameterError(f"{rules.name} is about what features of {side}s say; pass --{side}-table")
     elif item_table is not None or user_table is not None:
         raise ParameterError("data that are split already have no ids; leave out --item-table and --user-table")
     _say_what_is_slow(chosen, data)

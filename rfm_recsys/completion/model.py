@@ -1,6 +1,6 @@
 """Matrix completion: lin-RFM on the observed entries of a matrix of low rank.
 
-Symbols and equation numbers are those of ``docs/algorithm.md``.
+Symbols and equation numbers are those of ``docs/algorithm/``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Two-sided completion, which never forms the matrix: equations (M3) to (M5) of ``docs/algorithm.md``."""
+"""Two-sided completion, which never forms the matrix: equations (M3) to (M5) of ``docs/algorithm/``."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

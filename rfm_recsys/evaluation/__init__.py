@@ -6,7 +6,17 @@ Its page is :mod:`rfm_recsys.report.comparison`.
 from rfm_recsys.core.extras import extra
 
 with extra("evaluation"):
-    from rfm_recsys.evaluation.baselines import ALS, BPR, EASE, BM25ItemKNN, CosineItemKNN, Popularity, Recommender
+    from rfm_recsys.evaluation.baselines import (
+        ALS,
+        BPR,
+        EASE,
+        BM25ItemKNN,
+        ContentKNN,
+        CosineItemKNN,
+        Popularity,
+        Recommender,
+        RegressedALS,
+    )
     from rfm_recsys.evaluation.candidates import CANDIDATES, Candidate
     from rfm_recsys.evaluation.comparison import compare, write_json
     from rfm_recsys.evaluation.metrics import (
@@ -23,6 +33,8 @@ with extra("evaluation"):
     from rfm_recsys.evaluation.splits import (
         Fold,
         Split,
+        cold_items,
+        cold_users,
         given_split,
         k_core,
         leave_k_out,
@@ -41,16 +53,20 @@ __all__ = [
     "BM25ItemKNN",
     "Budget",
     "Candidate",
+    "ContentKNN",
     "CosineItemKNN",
     "Difference",
     "Fold",
     "Popularity",
     "Protocol",
     "Recommender",
+    "RegressedALS",
     "Split",
     "Trial",
     "best",
     "catalogue_metrics",
+    "cold_items",
+    "cold_users",
     "compare",
     "evaluate",
     "given_split",

@@ -74,9 +74,9 @@ class Protocol:
             raise ParameterError(f"{self.metric} has no value for each user; judge models by one of {(*USER_METRICS,)}")
 
     @property
-    def needs_features(self) -> bool:
-        """Whether it is about new items or users, of which features alone can tell."""
-        return self.split in ("cold_items", "cold_users")
+    def needs_features(self) -> str | None:
+        """Whose features it is about: "item", "user" or None."""
+        return {"cold_items": "item", "cold_users": "user"}.get(self.split)
 
     def apply(self, data: Data, seed: int) -> Split:
         """Split data: every interaction is a positive, and has its value for the models that ask for it."""

@@ -1,6 +1,6 @@
 """The average gradient outer product (AGOP) of the completed matrix, its power, and the factor F of S.
 
-Notation as in ``docs/algorithm.md``: ``G = D X^T W X D = V diag(e) V^T`` is the weighted AGOP, ``K = B G^(2 power) B``
+Notation as in ``docs/algorithm/``: ``G = D X^T W X D = V diag(e) V^T`` is the weighted AGOP, ``K = B G^(2 power) B``
 the reweighting of the items, ``S = (I + lambda K^-1)^-1`` what the users' solves need of it. D and B are diagonal.
 """
 

@@ -1,6 +1,6 @@
 """What is not known of items that few users have met: the posterior of their factors, to explore by.
 
-Equation numbers are those of ``docs/algorithm.md``.
+Equation numbers are those of ``docs/algorithm/``.
 """
 
 from dataclasses import dataclass

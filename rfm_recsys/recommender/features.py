@@ -1,6 +1,6 @@
 """What features say of items or users: a small recursive feature machine, from features to factors.
 
-Equation numbers are those of ``docs/algorithm.md``. The regression is a ridge on a constant, on the features, and on a
+Equation numbers are those of ``docs/algorithm/``. The regression is a ridge on a constant, on the features, and on a
 Laplace kernel of those that many rows have; the AGOP of what it has learned says how far each feature counts in the
 kernel, and the regression is made once more. The kernel is chosen by exact leave-one-out, and the penalty of rare
 features, which are a regression on what is left, by cross-validation.

@@ -1,6 +1,6 @@
 """The two forms of a fitted LinRFM behind one interface: low-rank factors, and the full form.
 
-Equations are those of ``docs/algorithm.md``. A form holds no more than the two arrays that a user sees, and may set.
+Equations are those of ``docs/algorithm/``. A form holds no more than the two arrays that a user sees, and may set.
 """
 
 # ruff: noqa: D102  (Form says what each method does; a form, only where it does it in a way of its own)

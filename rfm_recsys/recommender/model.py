@@ -198,7 +198,7 @@ class LinRFM(Fitted, Parameters):
     -----
     To choose, ``fit`` hides a fifth of the interactions, of up to 6,000 users, of a sample of 262,144 interactions
     where there are more, and takes the setting that ranks them best; for the full form, on the 1,500 most popular items
-    and with ``power=0.5, iterations=1`` alone, which takes no eigenvectors. See ``docs/algorithm.md``. Data with fewer
+    and with ``power=0.5, iterations=1`` alone, which takes no eigenvectors. See ``docs/algorithm/``. Data with fewer
     than 20 users or 50 interactions to hide are fitted with ``regularization=4, alpha=7, iterations=2, power=0.35,
     item_norm=0.8, user_norm=0.8``, and in the full form with ``regularization=3, alpha=3, iterations=1, power=0.5,
     item_norm=0.35, prior_norm=0, user_norm=0.5``.

@@ -1,6 +1,6 @@
 """Items and users of whom little is known, in a fitted LinRFM with features: what is expected of them, and how firmly.
 
-Equation numbers are those of ``docs/algorithm.md``.
+Equation numbers are those of ``docs/algorithm/``.
 """
 
 from typing import Any

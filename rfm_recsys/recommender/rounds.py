@@ -1,7 +1,7 @@
 """The lin-RFM loop: regression step (every user's solve) <-> AGOP step (the reweighting of the items).
 
 The loop sees the users only through a small interface to a block of their rows: what a round needs of them is a sum
-over users, or a solve for each user alone. Symbols and equations are those of ``docs/algorithm.md``.
+over users, or a solve for each user alone. Symbols and equations are those of ``docs/algorithm/``.
 """
 
 import logging

@@ -227,7 +227,7 @@ def feature_plot(frame: Any, path: Any) -> None:
         matplotlib.rcdefaults()
         figure = Figure(figsize=(6.4, 0.9 + 0.24 * len(names)), layout="constrained")
         axes = figure.subplots()
-        axes.barh(range(len(names)), shares, color="#4269d0", height=0.7)
+        axes.barh(range(len(names)), shares, color="#0b5cad", height=0.7)
         for place, share in enumerate(shares):
             axes.annotate(f"{share:.1f}", (share, place), (3, 0), textcoords="offset points", va="center", fontsize=8)
         axes.set_yticks(range(len(names)), [name if len(name) <= 40 else f"{name[:39]}…" for name in names])

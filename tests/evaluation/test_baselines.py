@@ -12,14 +12,15 @@ from rfm_recsys.evaluation import (
     BPR,
     EASE,
     BM25ItemKNN,
+    ContentKNN,
     CosineItemKNN,
     Fold,
     Popularity,
     Recommender,
+    RegressedALS,
     evaluate,
     mean_over_users,
 )
-from rfm_recsys.evaluation.baselines import ContentKNN, RegressedALS
 from rfm_recsys.evaluation.metrics import fold_metrics, rank
 
 ML_1M, GOWALLA = DATA / "ml-1m/strong", DATA / "gowalla"
