@@ -1,8 +1,10 @@
 """Every Python and shell block of the README and the pages runs as it is printed, page by page, in an empty folder."""
 
 import os
+import re
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +69,36 @@ def test_the_blocks_of_a_page_run(path: Path, tmp_path: Path, monkeypatch: pytes
             example.evaluate()
         except SkipTest:  # a block says why it is not run
             continue
+
+
+def _pages_script() -> Any:
+    spec = spec_from_file_location("pages", ROOT / "benchmarks" / "pages.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_numbers_are_those_of_the_result_files() -> None:
+    script = _pages_script()
+    regions = 0
+    for path in PAGES:
+        text = path.read_text()
+        assert script.rendered(text) == text, f"{path.name} is not what the results say: python benchmarks/pages.py"
+        regions += len(script.REGION.findall(text))
+    assert regions >= len(script.REGIONS)
+
+
+def test_the_readme_has_no_measured_number_of_its_own() -> None:
+    text = _pages_script().REGION.sub("", (ROOT / "README.md").read_text())
+    prose = re.sub(r"```.*?```|\(http[^)]*\)|\[arXiv [^]]*\]|`[^`]*`", "", text, flags=re.DOTALL)
+    assert not re.findall(r"(?<![\w.])\.\d+|\d+\.\d+ s\b|\d%", prose.replace("95% interval", "").replace("3.11", ""))
+
+
+def test_links_of_the_readme_lead_to_files() -> None:
+    links = re.findall(
+        r"\]\((?!http)([^)#]+)", (ROOT / "README.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
+    )
+    assert links
+    assert all((ROOT / link).exists() for link in links)

@@ -6,8 +6,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +18,6 @@ import naive
 import numpy as np
 import pandas as pd
 import pytest
-from places import ROOT
 from scipy.sparse import csr_matrix
 
 pytest.importorskip("distributed", reason="the extra 'distributed' is not installed")
@@ -705,18 +702,6 @@ def test_the_command_line_fits_and_recommends_on_a_cluster(
     own = written[written["user_id"] == "u0007"]["item_id"].tolist()
     assert [json.loads(line)["item_id"] for line in beside] == own
     assert moved.out == ""
-
-
-def test_the_readme_runs_as_a_script(tmp_path: Path) -> None:
-    (script,) = re.findall(r"```python\n(from distributed .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (tmp_path / "script.py").write_text(script)
-    for _ in range(2):  # the folders are there the second time
-        done = subprocess.run(
-            [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("\n") == 6
-    assert len(pd.read_parquet(tmp_path / "recommendations")) == 20_000
 
 
 @pytest.mark.parametrize(

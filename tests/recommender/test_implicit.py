@@ -1,6 +1,6 @@
 """LinRFM in implicit's place: what implicit asks of its models, its faults and its evaluation; scikit-learn and Optuna.
 
-``docs/implicit.md`` and the (ROOT / "README.md") hold the scripts that are run here.
+``docs/implicit.md`` holds the script that is run here with either import.
 """
 
 import copy
@@ -614,8 +614,8 @@ def test_optuna_tunes_the_model() -> None:
 # --- the scripts of the documentation ---
 
 
-def blocks(language: str, document: Path = DOCS / "implicit.md") -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", document.read_text(), re.DOTALL)
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / "implicit.md").read_text(), re.DOTALL)
 
 
 def side(diff: str, sign: str) -> str:
@@ -624,23 +624,15 @@ def side(diff: str, sign: str) -> str:
 
 
 @pytest.mark.parametrize("sign", ["-", "+"], ids=["implicit", "rfm_recsys"])
-@pytest.mark.parametrize("document", [DOCS / "implicit.md", ROOT / "README.md"], ids=lambda path: path.name)
 @pytest.mark.filterwarnings("ignore:OpenBLAS is configured:RuntimeWarning")
 def test_the_whole_script_runs_with_either_import(
-    sign: str, document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    sign: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    diff = blocks("diff", document)[0]
+    diff = blocks("diff")[0]
     assert sorted(line[0] for line in diff.splitlines() if line[:1].strip()) == ["+", "-"]
     names: dict[str, Any] = {"user_items": tastes(1200)}
-    exec(compile(side(diff, sign), str(document), "exec"), names)
+    exec(compile(side(diff, sign), "implicit.md", "exec"), names)
     assert type(names["model"]).__name__ == ("LinRFM" if sign == "+" else "AlternatingLeastSquares")
     assert names["ids"].shape == (len(names["users"]), 10)
     assert float(re.findall(r"'ndcg': ([\d.]+)", capsys.readouterr().out)[0]) > 0.1
-
-
-def test_the_search_of_the_documentation_runs() -> None:
-    (search,) = (block for block in blocks("python") if "GridSearchCV" in block)
-    names: dict[str, Any] = {"user_items": tastes()}
-    exec(compile(search, str(DOCS / "implicit.md"), "exec"), names)
-    assert names["search"].best_score_ > 0.2
