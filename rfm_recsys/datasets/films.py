@@ -29,7 +29,7 @@ WORDS = {
     "Sci-Fi": ("Electric Orbital Infinite Frozen", "Colony Signal Android Nebula Paradox"),
 }
 FIRST_YEAR, YEARS = 1960, 64
-FOLLOWING = 1.5  # spread of what users think of a series
+FOLLOWING = 1.0  # spread of what users think of a series
 START = 1_600_000_000  # Unix seconds
 
 
@@ -77,18 +77,18 @@ def example_films(
     films, belongs, series = _films(n_films, rng)
     years = films["title"].str.extract(r"\((\d{4})\)$")[0].astype(int).to_numpy()
     n_genres = len(WORDS)
-    taste = rng.normal(0, 1, (n_users, n_genres)) @ belongs.T
-    era, patience = rng.normal(FIRST_YEAR + 0.7 * YEARS, 12, n_users), rng.uniform(8, 30, n_users)
+    taste = rng.normal(0, 1.8, (n_users, n_genres)) @ belongs.T
+    era, patience = rng.normal(FIRST_YEAR + 0.7 * YEARS, 12, n_users), rng.uniform(5, 20, n_users)
     taste += 1 - np.abs(years - era[:, None]) / patience[:, None]
     taste += 0.6 * rng.normal(0, 1, (n_users, 4)) @ rng.normal(0, 1, (4, n_films)) / 2
     taste += rng.normal(0, FOLLOWING, (n_users, series.max() + 1))[:, series]
     quality = rng.normal(0, 0.5, n_films)
-    fame = rng.normal(0, 1, n_films) + quality + 0.5 * belongs @ np.linspace(0.6, -0.6, n_genres)
+    fame = rng.normal(0, 0.6, n_films) + quality + 0.5 * belongs @ np.linspace(0.6, -0.6, n_genres)
     activity = np.exp(rng.normal(0, 0.8, n_users))
     keys = np.log(activity)[:, None] + fame + taste + rng.gumbel(size=taste.shape)
     pairs = np.sort(np.argpartition(-keys, n_ratings - 1, axis=None)[:n_ratings])
     user, film = np.divmod(pairs, n_films)
-    said = 2.4 + quality[film] + 0.35 * taste[user, film] + rng.normal(0, 0.7, n_ratings)
+    said = 2.2 + quality[film] + 0.35 * taste[user, film] + rng.normal(0, 0.7, n_ratings)
     signed_up = rng.uniform(0, 3e7, n_users)
     ratings = pd.DataFrame(
         {
