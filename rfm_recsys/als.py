@@ -31,6 +31,19 @@ def AlternatingLeastSquares(  # noqa: N802  # implicit's name
     ``regularization``, ``alpha`` and ``iterations`` mean something else to ALS: ``fit`` chooses its own from the data,
     which a warning says once in a process. (implicit's name stands for a function, too.)
 
+    Parameters
+    ----------
+    factors, dtype, calculate_training_loss, num_threads, random_state
+        As in :class:`rfm_recsys.LinRFM`.
+    regularization, alpha, iterations
+        Of ALS: taken, and chosen anew by ``fit``.
+    use_native, use_cg, use_gpu
+        Taken, without effect.
+
+    Returns
+    -------
+    LinRFM
+
     Raises
     ------
     ParameterError, ParameterTypeError

@@ -88,6 +88,22 @@ def user_oddity(model: LinRFM, user_items: csr_matrix, show_progress: bool = Fal
     -------
     float64 array, shape (users,)
         nan for users with fewer than 4 liked items.
+
+    Raises
+    ------
+    NotFittedError
+        Before ``fit``.
+    DataError
+        A matrix of another shape than the model's.
+
+    Examples
+    --------
+    >>> from rfm_recsys import LinRFM
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.diagnosis import user_oddity
+    >>> user_items = synthetic_movielens(60, 40, 900).to_csr()
+    >>> user_oddity(LinRFM(8).fit(user_items, show_progress=False), user_items).shape
+    (60,)
     """
     form = model._form()
     rows = check_interactions(user_items, form.dtype, columns=form.shape[1])
@@ -181,6 +197,16 @@ class Diagnosis:
         deviation; the mean score, and the share that are interactions.
     N : int
         Length of the lists.
+
+    Examples
+    --------
+    >>> from rfm_recsys import LinRFM, TableModel
+    >>> from rfm_recsys.datasets import example_films
+    >>> from rfm_recsys.diagnosis import diagnose
+    >>> model = TableModel.from_table(example_films(60, 40, 900)[0], LinRFM(8), show_progress=False)
+    >>> found = diagnose(model, top=5, show_progress=False)
+    >>> len(found.interactions), len(found.users), len(found.items)
+    (5, 60, 40)
     """
 
     interactions: pd.DataFrame
@@ -204,10 +230,23 @@ def diagnose(model: TableModel, N: int = 10, top: int = 50, show_progress: bool 
         How many surprising interactions to return.
     show_progress : bool
 
+    Returns
+    -------
+    Diagnosis
+
     Raises
     ------
     NotSupportedError
         For a LinRFMRatings, or a model without a noise level or without users.
+
+    Examples
+    --------
+    >>> from rfm_recsys import LinRFM, TableModel
+    >>> from rfm_recsys.datasets import example_films
+    >>> from rfm_recsys.diagnosis import diagnose
+    >>> model = TableModel.from_table(example_films(60, 40, 900)[0], LinRFM(8), show_progress=False)
+    >>> diagnose(model, show_progress=False).users.columns.tolist()
+    ['user_id', 'interactions', 'std', 'oddity']
     """
     if not isinstance(model.model, LinRFM):
         raise NotSupportedError("a diagnosis is of a LinRFM; fit the table with LinRFM() for it")

@@ -120,6 +120,11 @@ class LinRFMRatings(Parameters):
     A round costs ``nnz factors^2 + (users + items) factors^3``, and the model holds ``(users + items) factors^2 / 2``
     numbers. The defaults were chosen on a tenth of the training ratings of ML-1M and of ML-100K's u1.
 
+    References
+    ----------
+    Radhakrishnan, Belkin, Drusvyatskiy: Linear Recursive Feature Machines provably recover low-rank matrices.
+    arXiv 2401.04553. Lim, Teh: Variational Bayesian approach to movie rating prediction. KDD Cup 2007.
+
     Examples
     --------
     >>> import numpy as np
@@ -134,10 +139,21 @@ class LinRFMRatings(Parameters):
     >>> bool(np.sqrt(np.mean(error**2)) < 0.2 * np.std(taste))
     True
 
-    References
-    ----------
-    Radhakrishnan, Belkin, Drusvyatskiy: Linear Recursive Feature Machines provably recover low-rank matrices.
-    arXiv 2401.04553. Lim, Teh: Variational Bayesian approach to movie rating prediction. KDD Cup 2007.
+    Lists of what will be rated highest, new users and items from their rows, and a file:
+
+    >>> ratings = csr_matrix(taste * rated)
+    >>> ids, scores = model.recommend(0, ratings[0], N=3)
+    >>> ids.shape
+    (3,)
+    >>> model.partial_fit_users([80], ratings[:1])
+    >>> bool(np.isclose(model.predict(80, 5), model.predict(0, 5), atol=1e-3))
+    True
+    >>> model.partial_fit_items([60], csr_matrix(np.ones((1, 81))))
+    >>> import os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "ratings.npz")
+    >>> model.save(path)
+    >>> bool(LinRFMRatings.load(path).predict(0, 5) == model.predict(0, 5))
+    True
     """
 
     factors: int = parameter(32, check_integer, least=1)
@@ -176,6 +192,11 @@ class LinRFMRatings(Parameters):
             Whether to show a progress bar over the rounds.
         callback : callable
             Called after each round as ``callback(iteration, elapsed seconds, expected squared error of a rating)``.
+
+        Returns
+        -------
+        LinRFMRatings
+            The model itself.
 
         Raises
         ------
@@ -362,12 +383,36 @@ class LinRFMRatings(Parameters):
         ----------
         userids : int, or array of ints, shape (n,)
         user_items : csr_matrix, shape (n, items)
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        IdError (an IndexError)
+            A negative id.
+        DataError
+            Rows of another length than there are items.
         """
         self._require_fit()
         self.users_ = self._folded_in(self.users_, self.items_, userids, user_items, ("user_items", "user"))
 
     def partial_fit_items(self, itemids: ArrayLike, item_users: csr_matrix) -> None:
-        """Fold items in, as :meth:`partial_fit_users` does users: the items' half of a further round."""
+        """Fold items in, as :meth:`partial_fit_users` does users: the items' half of a further round.
+
+        Parameters
+        ----------
+        itemids : int, or array of ints, shape (n,)
+        item_users : csr_matrix, shape (n, users)
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        IdError (an IndexError)
+            A negative id.
+        DataError
+            Rows of another length than there are users.
+        """
         self._require_fit()
         self.items_ = self._folded_in(self.items_, self.users_, itemids, item_users, ("item_users", "item"))
 
@@ -404,12 +449,36 @@ class LinRFMRatings(Parameters):
         return replace(own, means=means, moments=moments, choices=choices)
 
     def save(self, fileobj_or_path: files.PathOrFile) -> None:
-        """Write the model, fitted or not, to exactly the path given (npz, no pickle); whole, or not at all."""
+        """Write the model, fitted or not, to exactly the path given (npz, no pickle); whole, or not at all.
+
+        Parameters
+        ----------
+        fileobj_or_path : path, or file opened for writing bytes
+
+        Raises
+        ------
+        OSError
+            The file cannot be written; one that was there stays as it is.
+        """
         modelfile.save(fileobj_or_path, "ratings model", *content_of(self))
 
     @classmethod
     def load(cls, fileobj_or_path: files.PathOrFile) -> Self:
-        """Read a model that :meth:`save` wrote; raises ModelFileError for a file that is not one, or not whole."""
+        """Read a model that :meth:`save` wrote; raises ModelFileError for a file that is not one, or not whole.
+
+        Parameters
+        ----------
+        fileobj_or_path : path, or file opened for reading bytes
+
+        Returns
+        -------
+        LinRFMRatings
+
+        Raises
+        ------
+        ModelFileError
+            A file of something else, a damaged one, or one of a later version.
+        """
         try:
             return model_of(cls, *modelfile.load(fileobj_or_path, "ratings model"))
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

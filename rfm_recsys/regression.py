@@ -101,6 +101,9 @@ class LinRFMRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
     >>> y = 3 * X[:, 7] - 2 * X[:, 60]
     >>> np.flatnonzero(LinRFMRegressor(regularization=0).fit(X, y).coef_.round(3)).tolist()
     [7, 60]
+    >>> model = LinRFMRegressor(regularization=0).fit(X, y)
+    >>> bool(np.allclose(model.predict(X), y))
+    True
     """
 
     coef_: Floats
@@ -138,6 +141,20 @@ class LinRFMRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
         ----------
         X : array or sparse matrix, shape (samples, features)
         y : array, shape (samples,)
+
+        Returns
+        -------
+        LinRFMRegressor
+            The model itself.
+
+        Raises
+        ------
+        ParameterError, ParameterTypeError
+            A parameter is out of its bounds.
+        ValueError
+            From scikit-learn: what is wrong with the data.
+        InsufficientMemoryError
+            The system of equations does not fit.
         """
         power = check_number("power", self.power, 0)
         regularization = self.regularization
@@ -201,7 +218,23 @@ class LinRFMRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
         self.history_.append({"eps": eps, "change": change, "residual": residual})
 
     def predict(self, X: Any) -> Floats:
-        """Return ``X coef_ + intercept_``, shape (samples,)."""
+        """Return ``X coef_ + intercept_``, shape (samples,).
+
+        Parameters
+        ----------
+        X : array or sparse matrix, shape (samples, features)
+
+        Returns
+        -------
+        array, shape (samples,)
+
+        Raises
+        ------
+        NotFittedError
+            scikit-learn's, before ``fit``.
+        ValueError
+            Another number of features than ``fit`` has seen.
+        """
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
         with threads(0):

@@ -132,6 +132,30 @@ def mix_of(user_items: csr_matrix, categories: Any) -> NDArray[np.float64]:
     """Return the share of every category in what users have, shape (users, categories): every item counts the same.
 
     An item of several categories counts in equal parts. Rows of users without items are zeros.
+
+    Parameters
+    ----------
+    user_items : csr_matrix, shape (users, items)
+    categories : csr_matrix or array, shape (items, categories)
+        Above 0 where an item is of a category.
+
+    Returns
+    -------
+    float64 array, shape (users, categories)
+
+    Raises
+    ------
+    DataError
+        Matrices that do not fit together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.sparse import csr_matrix
+    >>> from rfm_recsys.reranking import mix_of
+    >>> genres = np.array([[1, 0], [1, 1], [0, 1]])
+    >>> mix_of(csr_matrix([[1, 1, 0], [0, 0, 1]]), genres).tolist()
+    [[0.75, 0.25], [0.0, 1.0]]
     """
     shares = _categories(categories, user_items.shape[1] - 1)
     ones = csr_matrix((np.ones(user_items.nnz), user_items.indices, user_items.indptr), shape=user_items.shape)

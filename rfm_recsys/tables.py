@@ -96,6 +96,45 @@ class TableModel:
     ['b']
     >>> model.recommend_for(["b"])["item_id"].tolist()
     ['a']
+
+    Why, how sure, and what is alike:
+
+    >>> score, shares = model.explain("bob", "b", N=1)
+    >>> shares["item_id"].tolist()
+    ['a']
+    >>> bool(model.score("bob", "b")[0] == model.recommend("bob")["score"][0])
+    True
+    >>> model.similar("a")["item_id"].tolist(), model.similar_users("bob")["user_id"].tolist()[0]
+    (['b'], 'ann')
+    >>> model.predict(table).shape
+    (4,)
+    >>> titles = pd.DataFrame({"item": ["a", "b"], "title": ["Alpha", "Beta"]})
+    >>> model.with_titles(model.recommend("bob"), titles)["title"].tolist()
+    ['Beta']
+
+    Further rows, a file with everybody's list, and a file of the model:
+
+    >>> model.update(pd.DataFrame({"user": ["dan"], "item": ["a"]})).recommend("dan")["item_id"].tolist()
+    ['b']
+    >>> import os, tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> model.recommend_all(os.path.join(folder, "lists.parquet"), N=1, show_progress=False)
+    >>> model.save(os.path.join(folder, "model.rfm"))
+    >>> TableModel.load(os.path.join(folder, "model.rfm")).recommend("cid")["item_id"].tolist()
+    ['a']
+
+    Items and users that nobody has met, by what describes them:
+
+    >>> films = pd.DataFrame({"item": ["a", "b", "c"], "genre": ["fun", "war", "war"]})
+    >>> people = pd.DataFrame({"user": ["ann", "bob", "cid"], "country": ["fr", "fr", "no"]})
+    >>> model = TableModel.from_table(table, LinRFM(2), False, item_table=films, user_table=people)
+    >>> model.add_items(pd.DataFrame({"item": ["d"], "genre": ["fun"]}))
+    ['d']
+    >>> model.add_users(pd.DataFrame({"user": ["eva"], "country": ["fr"]}))
+    ['eva']
+    >>> model.feature_weights()["feature"].tolist()
+    ['genre=war']
+    >>> model.check()
     """
 
     model: Any
@@ -141,6 +180,10 @@ class TableModel:
         options
             Those of :func:`~rfm_recsys.datasets.read_interactions`: ``user="customer"``, ``duplicates="sum"``,
             ``ones=True``, ``sep=";"`` and so on.
+
+        Returns
+        -------
+        TableModel
 
         Raises
         ------
@@ -359,6 +402,15 @@ class TableModel:
         ----------
         pairs : DataFrame
             A pair a row; its columns of users and items are recognised by their usual names.
+
+        Returns
+        -------
+        array, shape (n,)
+
+        Raises
+        ------
+        IdError
+            A user or an item that is not in the table.
         """
         frame = frame_of(pairs)
         if frame is None:
@@ -389,6 +441,14 @@ class TableModel:
         show_progress: bool = True,
     ) -> None:
         """Write what :meth:`recommend` gives for all users to a Parquet file, in chunks; whole, or not at all.
+
+        Parameters
+        ----------
+        path : path
+            Of the Parquet file.
+        N, filter_already_liked_items
+            As in :meth:`recommend`.
+        show_progress : bool
 
         Raises
         ------
@@ -446,7 +506,24 @@ class TableModel:
         return self._similar(item, N, min_interactions, "item")
 
     def similar_users(self, user: Any, N: int = 10, min_interactions: int = 0) -> pd.DataFrame:
-        """Return the users who like what a user likes; as :meth:`similar`, with user_id and to_user_id."""
+        """Return the users who like what a user likes; as :meth:`similar`, with user_id and to_user_id.
+
+        Parameters
+        ----------
+        user : id, or list of ids
+        N : int
+        min_interactions : int
+            Items that a similar user has at least.
+
+        Returns
+        -------
+        DataFrame with the columns user_id, rank (from 1) and score; for a list of ids, to_user_id before them
+
+        Raises
+        ------
+        IdError
+            A user who is not in the table.
+        """
         return self._similar(user, N, min_interactions, "user")
 
     def _similar(self, ids: Any, N: int, min_interactions: int, what: Literal["user", "item"]) -> pd.DataFrame:
@@ -481,6 +558,12 @@ class TableModel:
 
     def explain(self, user: Any, item: Any, N: int = 10) -> tuple[float, pd.DataFrame]:
         """Return the score of an item for a user, and how much of it each item that the user likes accounts for.
+
+        Parameters
+        ----------
+        user, item : id
+        N : int
+            How many shares to return.
 
         Returns
         -------
@@ -532,6 +615,11 @@ class TableModel:
             add up, or they are refused.
         options
             As in :meth:`from_table`.
+
+        Returns
+        -------
+        TableModel
+            The model itself.
 
         Raises
         ------
@@ -594,6 +682,10 @@ class TableModel:
         options
             ``item``, the column of ids, and how a text is written: ``sep``, ``encoding`` and so on.
 
+        Returns
+        -------
+        list of ids
+
         Raises
         ------
         NotSupportedError
@@ -604,7 +696,26 @@ class TableModel:
         return self._added("item", item_table, options)
 
     def add_users(self, user_table: Any, **options: Any) -> list[Any]:
-        """Add new users by a table that describes them; see :meth:`add_items`."""
+        """Add new users by a table that describes them; see :meth:`add_items`.
+
+        Parameters
+        ----------
+        user_table : DataFrame or path
+            With the columns that the features of :meth:`from_table` were made of.
+        options
+            ``user``, the column of ids, and how a text is written.
+
+        Returns
+        -------
+        list of ids
+
+        Raises
+        ------
+        NotSupportedError
+            The model was fitted without a user table.
+        DataError
+            A column that is missing, and all that a table is refused for.
+        """
         return self._added("user", user_table, options)
 
     def _added(self, name: str, table: Any, options: dict[str, Any]) -> list[Any]:
@@ -632,11 +743,20 @@ class TableModel:
     def feature_weights(self, side: Literal["item", "user"] = "item") -> pd.DataFrame:
         """Return how much each feature matters, the most important first: see :meth:`LinRFM.agop_of`.
 
+        Parameters
+        ----------
+        side : {"item", "user"}
+
         Returns
         -------
         DataFrame with the columns feature, weight (1 in the mean) and share
             ``share``, of all: the weight times the variance of the feature, so that one that hardly any item has, or
             one in small units, is seen for what it does.
+
+        Raises
+        ------
+        NotSupportedError
+            The model was fitted without a table of that side.
         """
         check_choice("side", side, ("item", "user"))
         table: SideTable | None = getattr(self, f"{side}_table")
@@ -671,6 +791,16 @@ class TableModel:
             left out with a warning that counts them.
         options
             ``item``, the column of item ids, and how a text is written: ``sep``, ``encoding`` and so on.
+
+        Returns
+        -------
+        DataFrame
+            The frame with further columns.
+
+        Raises
+        ------
+        DataError
+            No item of the frame is among the titles, or the column of ids cannot be told.
         """
         table, column = titles_of(titles, self.item_ids, **options)
         places = pd.Index(table[column]).get_indexer(pd.Index(frame["item_id"]))
@@ -685,7 +815,13 @@ class TableModel:
         return joined
 
     def check(self) -> None:
-        """Raise DataError where the model and the table do not belong together, as after a change by hand."""
+        """Raise DataError where the model and the table do not belong together, as after a change by hand.
+
+        Raises
+        ------
+        DataError
+            The model has other numbers of users or items than there are ids.
+        """
         shape = self._shape()
         if shape != self.user_items.shape or shape != (len(self.user_ids), len(self.item_ids)):
             raise DataError(
@@ -712,10 +848,16 @@ class TableModel:
     def save(self, fileobj_or_path: files.PathOrFile) -> None:
         """Write all of it to exactly the path given (npz, no pickle); whole, or not at all.
 
+        Parameters
+        ----------
+        fileobj_or_path : path, or file opened for writing bytes
+
         Raises
         ------
         DataError
             The model and the table do not belong together, so that ``load`` would refuse it.
+        OSError
+            The file cannot be written; one that was there stays as it is.
         """
         self.check()
         is_ratings = isinstance(self.model, LinRFMRatings)
@@ -736,7 +878,21 @@ class TableModel:
 
     @classmethod
     def load(cls, fileobj_or_path: files.PathOrFile) -> Self:
-        """Read what :meth:`save` wrote; raises ModelFileError for a file that is something else, or not whole."""
+        """Read what :meth:`save` wrote; raises ModelFileError for a file that is something else, or not whole.
+
+        Parameters
+        ----------
+        fileobj_or_path : path, or file opened for reading bytes
+
+        Returns
+        -------
+        TableModel
+
+        Raises
+        ------
+        ModelFileError
+            A file of something else, a damaged one, or one of a later version.
+        """
         parameters, arrays = modelfile.load(fileobj_or_path, KIND)
         try:
             user_ids, item_ids = _loaded_ids(arrays, "user"), _loaded_ids(arrays, "item")

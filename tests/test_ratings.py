@@ -1,7 +1,6 @@
 """LinRFMRatings against its naive twin and dense posteriors, its laws, its files, what it refuses, and MovieLens."""
 
 import copy
-import doctest
 import io
 import pickle
 from pathlib import Path
@@ -426,7 +425,3 @@ def test_what_was_learned_has_its_former_names_with_a_warning_in_models_and_pick
     assert vars(loaded) == vars(model)
     with pytest.raises(AttributeError, match="no attribute 'noises'"):
         model.noises  # noqa: B018
-
-
-def test_the_example() -> None:
-    assert doctest.testmod(ratings).failed == 0

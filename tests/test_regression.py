@@ -1,6 +1,5 @@
 """LinRFMRegressor: scikit-learn's contract, the equivalence with IRLS-p, recovery, and regression with noise."""
 
-import doctest
 import subprocess
 import sys
 import warnings
@@ -306,7 +305,3 @@ def test_the_recommender_does_without_scikit_learn() -> None:
     code = "import sys, rfm_recsys; sys.exit('sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert not hasattr(rfm_recsys, "regression") or "rfm_recsys.regression" in sys.modules
-
-
-def test_the_example() -> None:
-    assert doctest.testmod(regression) == (0, 5)

@@ -1,7 +1,6 @@
 """A model with the ids of its table: the same lists in other words, its files, and what it refuses."""
 
 import datetime
-import doctest
 import io
 import pickle
 import subprocess
@@ -19,7 +18,7 @@ from pyarrow.parquet import ParquetFile
 
 from rfm_recsys import LinRFM, LinRFMRatings, tables
 from rfm_recsys.core import modelfile
-from rfm_recsys.datasets import Interactions, from_frame, reading
+from rfm_recsys.datasets import Interactions, from_frame
 from rfm_recsys.errors import DataError, IdError, ModelFileError, NotSupportedError, ParameterTypeError
 from rfm_recsys.tables import KIND, TableModel
 
@@ -384,13 +383,6 @@ def test_the_repr_is_one_line_with_the_sizes() -> None:
 
 
 # --- what a service asks for ---
-
-
-def test_the_examples_run() -> None:
-    for module in (tables, reading):
-        found = doctest.testmod(module)
-        assert found.attempted > 4
-        assert found.failed == 0
 
 
 def test_somebody_new_gets_what_a_user_with_the_same_history_gets(model: TableModel) -> None:

@@ -22,8 +22,8 @@ model.with_titles(model.recommend("ann", N=5), films)
 model.with_titles(model.similar(6, N=5), films)
 
 # %%
-# How alike are films of two genres, on average? Likeness is the cosine of ``item_vectors``, whose inner products are those
-# of what all users are predicted to think. The model knows nothing of genres: what it found is in who watches what.
+# How alike are films of two genres, on average? Likeness is the cosine of ``item_vectors``: that of what all users are
+# predicted to think of two films. The model knows nothing of genres. What it found is in who watches what.
 
 vectors = model.model.item_vectors()
 vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -47,6 +47,19 @@ class Completion:
     stopped : str
         Why the rounds ended: ``"rank"`` (what is beyond the rank has vanished), ``"tol"`` (the completion does not
         change), ``"max_iter"`` (no more ``iterations``), or ``"zero"`` (all observed entries are 0).
+
+    Examples
+    --------
+    >>> from rfm_recsys import complete
+    >>> from rfm_recsys.datasets import synthetic_low_rank
+    >>> observed, left, right = synthetic_low_rank((60, 40), 2, 1200)
+    >>> completion = complete(observed)
+    >>> len(completion.singular_values), completion.stopped
+    (2, 'rank')
+    >>> bool(abs(completion.entries(0, 0) - left[0] @ right[0]).max() < 1e-6)
+    True
+    >>> completion.toarray().shape
+    (60, 40)
     """
 
     left: Floats
@@ -58,7 +71,21 @@ class Completion:
     stopped: str
 
     def entries(self, rows: ArrayLike, columns: ArrayLike) -> Floats:
-        """Return X at the entries (rows[k], columns[k]), shape (n,); raises IdError where one is outside of X."""
+        """Return X at the entries (rows[k], columns[k]), shape (n,); raises IdError where one is outside of X.
+
+        Parameters
+        ----------
+        rows, columns : int, or arrays of ints, shape (n,)
+
+        Returns
+        -------
+        array, shape (n,)
+
+        Raises
+        ------
+        IdError (an IndexError)
+            An entry outside of X.
+        """
         i, _ = check_ids(rows, len(self.left), "row")
         j, _ = check_ids(columns, len(self.right), "column")
         if len(i) != len(j):
@@ -67,7 +94,17 @@ class Completion:
         return values + np.asarray(self.sparse[i, j], dtype=np.float64).ravel() if len(i) else values
 
     def toarray(self) -> Floats:
-        """Return X, shape (rows, columns); raises InsufficientMemoryError where it does not fit."""
+        """Return X, shape (rows, columns); raises InsufficientMemoryError where it does not fit.
+
+        Returns
+        -------
+        array, shape (rows, columns)
+
+        Raises
+        ------
+        InsufficientMemoryError
+            X does not fit.
+        """
         check_memory(
             16 * len(self.left) * len(self.right),
             f"a matrix of {len(self.left)} x {len(self.right)}",

@@ -91,6 +91,12 @@ def load(dataset: str | PathLike[str], **options: Any) -> Data:
     ------
     DataError
         There is no such data set or file, or it is broken.
+
+    Examples
+    --------
+    >>> from rfm_recsys.datasets import load
+    >>> load("synthetic").shape
+    (6040, 3706)
     """
     name = fspath(dataset)
     for source in SOURCES:

@@ -87,6 +87,11 @@ class FeatureEncoder:
     that end in a year, ``(1995)``, the year is one more. What is in one row only, says nothing. Links and columns that
     are the same in all rows are left out.
 
+    Parameters
+    ----------
+    columns : tuple of Column
+        What is made of each column: :meth:`of` finds out.
+
     Examples
     --------
     >>> import pandas as pd
@@ -97,6 +102,8 @@ class FeatureEncoder:
     ['genres=Comedy', 'genres=Drama', 'year']
     >>> encoder.encode(films).toarray().tolist()
     [[1.0, 1.0, 1995.0], [0.0, 1.0, 2001.0], [1.0, 0.0, 1999.0]]
+    >>> FeatureEncoder.from_json(encoder.to_json()) == encoder
+    True
     """
 
     columns: tuple[Column, ...]
@@ -104,6 +111,16 @@ class FeatureEncoder:
     @classmethod
     def of(cls, table: "pd.DataFrame", columns: Iterable[str] | None = None) -> Self:
         """Return the encoder of a table, of all columns that say something, or of those that are named.
+
+        Parameters
+        ----------
+        table : DataFrame, with an item or a user a row
+        columns : iterable of str, optional
+            By default all that say something.
+
+        Returns
+        -------
+        FeatureEncoder
 
         Raises
         ------
@@ -127,7 +144,21 @@ class FeatureEncoder:
         return [name for column in self.columns for name in column.features]
 
     def encode(self, table: "pd.DataFrame") -> csr_matrix:
-        """Return the features of a table's rows, shape (rows, features); raises DataError where a column is missing."""
+        """Return the features of a table's rows, shape (rows, features); raises DataError where a column is missing.
+
+        Parameters
+        ----------
+        table : DataFrame
+
+        Returns
+        -------
+        csr_matrix, shape (rows, features)
+
+        Raises
+        ------
+        DataError
+            A column is missing.
+        """
         if missing := [column.name for column in self.columns if column.name not in table.columns]:
             raise DataError(f"there is no column {missing[0]!r} among {[*table.columns]}; pass the columns of the fit")
         return csr_matrix(hstack([column.encoded(table[column.name]) for column in self.columns]))
@@ -136,12 +167,31 @@ class FeatureEncoder:
         return ", ".join(map(str, self.columns))
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Return it as JSON values."""
+        """Return it as JSON values.
+
+        Returns
+        -------
+        list of dict
+        """
         return [asdict(column) for column in self.columns]
 
     @classmethod
     def from_json(cls, values: list[dict[str, Any]]) -> Self:
-        """Return the encoder of which :meth:`to_json` returned these."""
+        """Return the encoder of which :meth:`to_json` returned these.
+
+        Parameters
+        ----------
+        values : list of dict
+
+        Returns
+        -------
+        FeatureEncoder
+
+        Raises
+        ------
+        KeyError, TypeError
+            Values of something else.
+        """
         return cls(
             tuple(
                 Column(**each | {"terms": tuple(each["terms"]), "weights": tuple(each["weights"])}) for each in values

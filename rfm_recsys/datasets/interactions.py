@@ -71,6 +71,17 @@ class Interactions:
         What was read, and how, in one line.
     item_features, user_features : csr_matrix, shape (n_items, d) and (n_users, d), or None
         What describes them, for the models that take it.
+
+    Examples
+    --------
+    >>> from rfm_recsys.datasets import Interactions
+    >>> data = Interactions.from_indices([0, 0, 1], [0, 1, 1], [3, 1, 2], n_users=2, n_items=2)
+    >>> data.shape, data.to_csr().toarray().tolist()
+    ((2, 2), [[3.0, 1.0], [0.0, 2.0]])
+    >>> data.user_index([1, 0]).tolist(), data.item_index(1).tolist()
+    ([1, 0], [1])
+    >>> len(data.content_hash())
+    64
     """
 
     users: NDArray[np.intp]
@@ -87,7 +98,20 @@ class Interactions:
     def from_indices(
         cls, users: Any, items: Any, values: Any, timestamps: Any = None, *, n_users: int, n_items: int
     ) -> Self:
-        """Make a table whose ids are the indices themselves."""
+        """Make a table whose ids are the indices themselves.
+
+        Parameters
+        ----------
+        users, items : arrays of ints, shape (n,)
+        values : array, shape (n,)
+        timestamps : array of ints, shape (n,), optional
+            Unix time in nanoseconds.
+        n_users, n_items : int
+
+        Returns
+        -------
+        Interactions
+        """
         return cls(
             np.asarray(users, dtype=np.intp),
             np.asarray(items, dtype=np.intp),
@@ -103,7 +127,16 @@ class Interactions:
         return len(self.user_ids), len(self.item_ids)
 
     def to_csr(self, dtype: Any = np.float32) -> csr_matrix:
-        """Return the values as a matrix of users x items."""
+        """Return the values as a matrix of users x items.
+
+        Parameters
+        ----------
+        dtype : NumPy dtype
+
+        Returns
+        -------
+        csr_matrix, shape (n_users, n_items)
+        """
         return csr_matrix((self.values.astype(dtype), (self.users, self.items)), shape=self.shape)
 
     def to_frame(self) -> pd.DataFrame:
@@ -112,6 +145,10 @@ class Interactions:
         >>> from rfm_recsys.datasets import synthetic_movielens
         >>> synthetic_movielens(100, 50, 1000).to_frame().columns.tolist()
         ['user_id', 'item_id', 'value', 'timestamp']
+
+        Returns
+        -------
+        DataFrame with an interaction a row
         """
         frame = pd.DataFrame(
             {"user_id": self.user_ids[self.users], "item_id": self.item_ids[self.items], "value": self.values}
@@ -119,15 +156,48 @@ class Interactions:
         return frame if self.timestamps is None else frame.assign(timestamp=pd.to_datetime(self.timestamps))
 
     def user_index(self, ids: Any) -> NDArray[np.intp]:
-        """Return the indices of user ids, shape (n,); raises IdError for an unknown one."""
+        """Return the indices of user ids, shape (n,); raises IdError for an unknown one.
+
+        Parameters
+        ----------
+        ids : id, or list of ids
+
+        Returns
+        -------
+        intp array, shape (n,)
+
+        Raises
+        ------
+        IdError
+            An unknown one.
+        """
         return positions(self.user_ids, ids, "user")
 
     def item_index(self, ids: Any) -> NDArray[np.intp]:
-        """Return the indices of item ids, shape (n,); raises IdError for an unknown one."""
+        """Return the indices of item ids, shape (n,); raises IdError for an unknown one.
+
+        Parameters
+        ----------
+        ids : id, or list of ids
+
+        Returns
+        -------
+        intp array, shape (n,)
+
+        Raises
+        ------
+        IdError
+            An unknown one.
+        """
         return positions(self.item_ids, ids, "item")
 
     def content_hash(self) -> str:
-        """Return a SHA-256 over all but the ids, in a fixed byte order: the same data, the same hash."""
+        """Return a SHA-256 over all but the ids, in a fixed byte order: the same data, the same hash.
+
+        Returns
+        -------
+        str, 64 hexadecimal digits
+        """
         digest = hashlib.sha256(np.array(self.shape, dtype="<i8").tobytes())
         order = np.lexsort((self.items, self.users))
         for column, kind in ((self.users, "<i8"), (self.items, "<i8"), (self.values, "<f4"), (self.timestamps, "<i8")):
@@ -207,6 +277,10 @@ def from_frame(
     min_rating : float, optional
         Least value; rows below are left out.
 
+    Returns
+    -------
+    Interactions
+
     Raises
     ------
     DataError
@@ -215,6 +289,14 @@ def from_frame(
         without a weight.
     ParameterError
         An unknown ``duplicates``; ``event_weights`` without ``event``, or ``min_rating`` without ``value``.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from rfm_recsys.datasets import from_frame
+    >>> frame = pd.DataFrame({"who": ["ann", "ann", "bob"], "what": ["a", "b", "a"]})
+    >>> from_frame(frame, "who", "what").shape
+    (2, 2)
     """
     taking = Taking(duplicates, event_weights, ones, min_rating)
     names = {"user": user, "item": item, "value": value, "timestamp": timestamp, "event": event}
@@ -484,12 +566,31 @@ def _refuse(column: "pd.Series[Any]", bad: Any, expected: str) -> None:
 
 
 def read_lightgcn(*paths: str | PathLike[str]) -> tuple[csr_matrix, ...]:
-    """Read files in LightGCN's text format, a user and then its items a line, into matrices of one common shape.
+    r"""Read files in LightGCN's text format, a user and then its items a line, into matrices of one common shape.
+
+    Parameters
+    ----------
+    paths : paths
+        A file each: training, perhaps validation, test.
+
+    Returns
+    -------
+    tuple of csr_matrix, one for each file
 
     Raises
     ------
     DataError
         A file that is missing or empty, or a line with something else than non-negative integers.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from rfm_recsys.datasets import read_lightgcn
+    >>> path = os.path.join(tempfile.mkdtemp(), "train.txt")
+    >>> with open(path, "w") as file:
+    ...     _ = file.write("0 1 2\n1 0\n")
+    >>> read_lightgcn(path)[0].toarray().tolist()
+    [[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]]
     """
     if not paths:
         raise ParameterError("no path is given; pass the files to read, e.g. train.txt and test.txt")

@@ -50,12 +50,21 @@ def load_movielens(name: str, folder: str | PathLike[str] | None = None, progres
     progress : bool
         Whether to show the download.
 
+    Returns
+    -------
+    Interactions
+
     Raises
     ------
     ParameterError
         An unknown name.
     DataError
         No network, a wrong checksum (the download is deleted), a missing or empty file, a broken line.
+
+    Examples
+    --------
+    >>> from rfm_recsys.datasets import load_movielens
+    >>> data = load_movielens("100k")  # doctest: +SKIP
     """
     if name not in MOVIELENS:
         raise ParameterError(f"there is no MovieLens data set {name!r}; pass one of {', '.join(MOVIELENS)}")

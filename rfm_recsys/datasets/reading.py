@@ -108,6 +108,10 @@ def read_interactions(
     decimal : str, optional
         Of values: "." or ",".
 
+    Returns
+    -------
+    Interactions
+
     Raises
     ------
     DataError

@@ -36,10 +36,21 @@ def synthetic_movielens(
     random_state : int
         Seed of all that is random.
 
+    Returns
+    -------
+    Interactions
+
     Raises
     ------
     ParameterError
         If there are fewer interactions than users, or more than half of all pairs.
+
+    Examples
+    --------
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> data = synthetic_movielens(100, 50, 1000)
+    >>> data.shape, len(data.values)
+    ((100, 50), 1000)
     """
     check_integer("n_users", n_users, 1)
     check_integer("n_items", n_items, 1)
@@ -136,6 +147,13 @@ def synthetic_low_rank(
     ------
     ParameterError
         The rank is above the smaller side, or that many entries are not to be had.
+
+    Examples
+    --------
+    >>> from rfm_recsys.datasets import synthetic_low_rank
+    >>> observed, left, right = synthetic_low_rank((30, 20), 2, 200)
+    >>> observed.shape, left.shape, right.shape
+    ((30, 20), (30, 2), (20, 2))
     """
     m, n = (check_integer(name, size, 1) for name, size in zip(("rows", "columns"), shape, strict=True))
     check_integer("rank", rank, 1)

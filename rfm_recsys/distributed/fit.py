@@ -118,6 +118,21 @@ def fit(
         A parameter out of bounds, a cluster without workers, the full form.
     OSError
         The users, the checkpoint or the report cannot be written.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from distributed import Client
+    >>> from rfm_recsys import LinRFM
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.distributed import fit
+    >>> folder = tempfile.mkdtemp()
+    >>> path, users = os.path.join(folder, "plays.parquet"), os.path.join(folder, "users")
+    >>> synthetic_movielens(60, 40, 900).to_frame().to_parquet(path)
+    >>> with Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as client:
+    ...     model = fit(path, client, LinRFM(4), users=users, show_progress=False)
+    >>> model.model.item_factors.shape
+    (40, 4)
     """
     model = LinRFM() if model is None else model
     if not isinstance(model, LinRFM):

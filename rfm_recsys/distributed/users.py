@@ -166,10 +166,29 @@ def with_users(table: TableModel, users: str | os.PathLike[str], ids: Any) -> Ta
     ids : id, or list of ids
         Those that are not in the folder are left out: ``recommend(..., unknown=...)`` says what they get.
 
+    Returns
+    -------
+    TableModel
+
     Raises
     ------
     DataError
         ``users`` does not hold the users of this model.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from distributed import Client
+    >>> from rfm_recsys import LinRFM
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.distributed import fit, with_users
+    >>> folder = tempfile.mkdtemp()
+    >>> path, users = os.path.join(folder, "plays.parquet"), os.path.join(folder, "users")
+    >>> synthetic_movielens(60, 40, 900).to_frame().to_parquet(path)
+    >>> with Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as client:
+    ...     model = fit(path, client, LinRFM(4), users=users, show_progress=False)
+    >>> len(with_users(model, users, [17]).recommend(17, N=5))
+    5
     """
     wanted = [*ids] if pd.api.types.is_list_like(ids) else [ids]
     n_items, factors = table.model.item_factors.shape
@@ -221,6 +240,22 @@ def recommend_all(
         ``users`` does not hold the users of this model.
     OSError
         A file cannot be written.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from distributed import Client
+    >>> from rfm_recsys import LinRFM
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.distributed import fit, recommend_all
+    >>> folder = tempfile.mkdtemp()
+    >>> path, users = os.path.join(folder, "plays.parquet"), os.path.join(folder, "users")
+    >>> synthetic_movielens(60, 40, 900).to_frame().to_parquet(path)
+    >>> with Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as client:
+    ...     model = fit(path, client, LinRFM(4), users=users, show_progress=False)
+    ...     recommend_all(model, users, os.path.join(folder, "lists"), client, show_progress=False)
+    >>> len(os.listdir(os.path.join(folder, "lists"))) > 0
+    True
     """
     folder = check_folder(output, check_flag("overwrite", overwrite), FILES)
     files = files_of(users)

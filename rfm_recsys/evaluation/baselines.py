@@ -30,10 +30,34 @@ def ones(user_items: sp.csr_matrix) -> sp.csr_matrix:
 
 
 class Recommender(Protocol):
-    """What evaluation asks of a model: the part of implicit's interface that ranks items for held-out users."""
+    """What evaluation asks of a model: the part of implicit's interface that ranks items for held-out users.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import Popularity
+    >>> user_items = synthetic_movielens(60, 40, 900).to_csr()
+    >>> model = Popularity()  # one of them
+    >>> model.fit(user_items, show_progress=False)
+    >>> ids, scores = model.recommend(np.arange(60), user_items, N=5)
+    >>> ids.shape
+    (60, 5)
+    """
 
     def fit(self, user_items: sp.csr_matrix, *, show_progress: bool = True) -> object:
-        """Learn from interactions, shape (n_users, n_items)."""
+        """Learn from interactions, shape (n_users, n_items).
+
+        Parameters
+        ----------
+        user_items : csr_matrix, shape (n_users, n_items)
+        show_progress : bool
+
+        Returns
+        -------
+        object
+            Ignored.
+        """
 
     def recommend(
         self,
@@ -49,6 +73,17 @@ class Recommender(Protocol):
         With ``recalculate_user`` the rows of ``user_items``, shape (n, n_items), are folded in: they may belong to
         users that ``fit`` has not seen. Protocols
         of new items pass ``items``, too: those to rank among.
+
+        Parameters
+        ----------
+        userid : intp array, shape (n,)
+        user_items : csr_matrix, shape (n, n_items)
+        N : int
+        filter_already_liked_items, recalculate_user : bool
+
+        Returns
+        -------
+        ids, scores : arrays, shape (n, N)
         """
 
 
@@ -95,10 +130,29 @@ class _RowScorer(ABC):
 
 @dataclass
 class Popularity(_RowScorer):
-    """Recommends to everybody the items that most users have."""
+    """Recommends to everybody the items that most users have.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import Popularity
+    >>> user_items = synthetic_movielens(60, 40, 900).to_csr()
+    >>> model = Popularity()
+    >>> model.fit(user_items, show_progress=False)
+    >>> ids, scores = model.recommend(np.arange(60), user_items, N=5)
+    >>> ids.shape
+    (60, 5)
+    """
 
     def fit(self, user_items: sp.csr_matrix, *, show_progress: bool = True) -> None:
-        """Count each item's users."""
+        """Count each item's users.
+
+        Parameters
+        ----------
+        user_items : csr_matrix, shape (n_users, n_items)
+        show_progress : bool
+        """
         self._popularity = np.bincount(user_items.indices, minlength=user_items.shape[1]).astype(np.float32)
 
     def _scores(self, user_items: sp.csr_matrix) -> NDArray[np.float32]:
@@ -116,6 +170,18 @@ class EASE(_RowScorer):
     regularization : float or None
         Added to the diagonal of ``X^T X``, whose entries are numbers of users. None is 1000, the value of choice from
         ML-1M upwards, or three tenths of the number of users where that is less (a rule of thumb).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import EASE
+    >>> user_items = synthetic_movielens(60, 40, 900).to_csr()
+    >>> model = EASE()
+    >>> model.fit(user_items, show_progress=False)
+    >>> ids, scores = model.recommend(np.arange(60), user_items, N=5)
+    >>> ids.shape
+    (60, 5)
     """
 
     regularization: float | None = None
@@ -126,6 +192,11 @@ class EASE(_RowScorer):
 
     def fit(self, user_items: sp.csr_matrix, *, show_progress: bool = True) -> None:
         """Invert the Gram matrix in float64 and keep the weights, shape (n_items, n_items), in float32.
+
+        Parameters
+        ----------
+        user_items : csr_matrix, shape (n_users, n_items)
+        show_progress : bool
 
         Raises
         ------
@@ -216,6 +287,27 @@ class ALS(_Implicit):
     """implicit's AlternatingLeastSquares on the CPU; parameters are implicit's, and these are good on ML-1M as ones.
 
     ``values`` says what it is given of the values of interactions: one of `VALUES`.
+
+    Parameters
+    ----------
+    factors : int
+    regularization, alpha : float
+    iterations : int
+    values : {"ones", "log1p", "as they are"}
+    random_state : int or None
+        Seed; None draws anew.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import ALS
+    >>> user_items = synthetic_movielens(60, 40, 900).to_csr()
+    >>> model = ALS(8, random_state=0)
+    >>> model.fit(user_items, show_progress=False)
+    >>> ids, scores = model.recommend(np.arange(60), user_items, N=5)
+    >>> ids.shape
+    (60, 5)
     """
 
     factors: int = 64
@@ -258,6 +350,23 @@ class RegressedALS(ALS):
 
     A ridge regression on a constant and the features that most rows have, learned from the factors of items, or users,
     with interactions; of the penalties in `PENALTIES` it has that with the least leave-one-out error of the scores.
+
+    Parameters
+    ----------
+    factors, regularization, alpha, iterations, values, random_state
+        As in :class:`ALS`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import RegressedALS
+    >>> user_items = synthetic_movielens(60, 40, 900).to_csr()
+    >>> model = RegressedALS(8, random_state=0)
+    >>> model.fit(user_items, show_progress=False)
+    >>> ids, scores = model.recommend(np.arange(60), user_items, N=5)
+    >>> ids.shape
+    (60, 5)
     """
 
     def fit(
@@ -268,7 +377,15 @@ class RegressedALS(ALS):
         item_features: sp.csr_matrix | None = None,
         user_features: sp.csr_matrix | None = None,
     ) -> None:
-        """Fit implicit's model, then give those without interactions, shape (n, d) each, the factors to expect."""
+        """Fit implicit's model, then give those without interactions, shape (n, d) each, the factors to expect.
+
+        Parameters
+        ----------
+        user_items : csr_matrix, shape (n_users, n_items)
+        show_progress : bool
+        item_features : csr_matrix, shape (n_items, d), optional
+        user_features : csr_matrix, shape (n_users, d), optional
+        """
         super().fit(user_items, show_progress=show_progress)
         model = self._model
         known = np.diff(user_items.tocsc().indptr) > 0, np.diff(user_items.indptr) > 0
@@ -301,7 +418,19 @@ def _expect(factors: NDArray[Any], others: NDArray[Any], known: NDArray[np.bool_
 
 @dataclass
 class ContentKNN(_RowScorer):
-    """Recommends what is like the user's items by its features: sums of cosines. Nothing is learned."""
+    """Recommends what is like the user's items by its features: sums of cosines. Nothing is learned.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rfm_recsys.datasets import load
+    >>> from rfm_recsys.evaluation import ContentKNN
+    >>> films = load("films")
+    >>> model = ContentKNN()
+    >>> model.fit(films.to_csr(), item_features=films.item_features)
+    >>> model.recommend(np.arange(3), films.to_csr()[:3], N=5)[0].shape
+    (3, 5)
+    """
 
     def fit(
         self,
@@ -312,6 +441,14 @@ class ContentKNN(_RowScorer):
         user_features: sp.csr_matrix | None = None,
     ) -> None:
         """Keep the features of the items, shape (n_items, d); those of users say nothing here.
+
+        Parameters
+        ----------
+        user_items : csr_matrix, shape (n_users, n_items)
+        show_progress : bool
+        item_features : csr_matrix, shape (n_items, d)
+        user_features
+            Taken, without effect.
 
         Raises
         ------
@@ -332,6 +469,26 @@ class BPR(_Implicit):
     """implicit's BayesianPersonalizedRanking on one thread, since with several its results differ from run to run.
 
     It cannot rank for users that it was not fitted to. Parameters are implicit's.
+
+    Parameters
+    ----------
+    factors : int
+    learning_rate, regularization : float
+    iterations : int
+    random_state : int or None
+        Seed; None draws anew.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import BPR
+    >>> user_items = synthetic_movielens(60, 40, 900).to_csr()
+    >>> model = BPR(8, iterations=5, random_state=0)
+    >>> model.fit(user_items, show_progress=False)
+    >>> ids, scores = model.recommend(np.arange(60), user_items, N=5)
+    >>> ids.shape
+    (60, 5)
     """
 
     factors: int = 64
@@ -351,12 +508,35 @@ class CosineItemKNN(_Implicit):
     """implicit's CosineRecommender: each item's ``neighbours`` nearest items by the cosine of their users.
 
     Each user's row has length 1, so that the active do not outvote the others (Deshpande and Karypis 2004).
+
+    Parameters
+    ----------
+    neighbours : int
+        Items that an item keeps.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import CosineItemKNN
+    >>> user_items = synthetic_movielens(60, 40, 900).to_csr()
+    >>> model = CosineItemKNN()
+    >>> model.fit(user_items, show_progress=False)
+    >>> ids, scores = model.recommend(np.arange(60), user_items, N=5)
+    >>> ids.shape
+    (60, 5)
     """
 
     neighbours: int = 500
 
     def fit(self, user_items: sp.csr_matrix, *, show_progress: bool = True) -> None:
-        """Fit implicit's model to interactions, shape (n_users, n_items)."""
+        """Fit implicit's model to interactions, shape (n_users, n_items).
+
+        Parameters
+        ----------
+        user_items : csr_matrix, shape (n_users, n_items)
+        show_progress : bool
+        """
         self._unit = True
         super().fit(user_items, show_progress=show_progress)
         self._unit = False
@@ -375,7 +555,27 @@ class CosineItemKNN(_Implicit):
 
 @dataclass
 class BM25ItemKNN(_Implicit):
-    """implicit's BM25Recommender: like :class:`CosineItemKNN`, with BM25's weights, whose names k1 and b are."""
+    """implicit's BM25Recommender: like :class:`CosineItemKNN`, with BM25's weights, whose names k1 and b are.
+
+    Parameters
+    ----------
+    neighbours : int
+        Items that an item keeps.
+    k1, b : float
+        BM25's parameters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import BM25ItemKNN
+    >>> user_items = synthetic_movielens(60, 40, 900).to_csr()
+    >>> model = BM25ItemKNN()
+    >>> model.fit(user_items, show_progress=False)
+    >>> ids, scores = model.recommend(np.arange(60), user_items, N=5)
+    >>> ids.shape
+    (60, 5)
+    """
 
     neighbours: int = 100
     k1: float = 1.2

@@ -58,6 +58,15 @@ class Candidate:
     ------
     ParameterError
         A parameter of ``space`` that ``make`` does not take, or whose first value lies outside.
+
+    Examples
+    --------
+    >>> from rfm_recsys.evaluation import CANDIDATES
+    >>> candidate = CANDIDATES["EASE"]
+    >>> candidate.first_trial(), candidate.defaults()
+    ({'regularization': 1000.0}, {})
+    >>> candidate.model({"regularization": 10.0}, 0)
+    EASE(regularization=10.0)
     """
 
     name: str
@@ -81,17 +90,37 @@ class Candidate:
             )
 
     def first_trial(self) -> dict[str, Any]:
-        """Return the parameters of the first trial of a tuning: those of ``space`` at their defaults."""
+        """Return the parameters of the first trial of a tuning: those of ``space`` at their defaults.
+
+        Returns
+        -------
+        dict
+        """
         known = signature(self.make).parameters
         return {name: self.first.get(name, known[name].default) for name in self.space}
 
     def defaults(self) -> dict[str, Any]:
-        """Return the parameters of a model that is made without any, but for the seed and what the data decide."""
+        """Return the parameters of a model that is made without any, but for the seed and what the data decide.
+
+        Returns
+        -------
+        dict
+        """
         known = {name: parameter.default for name, parameter in signature(self.make).parameters.items()}
         return {name: value for name, value in known.items() if name != "random_state" and value is not None}
 
     def model(self, parameters: Mapping[str, Any], seed: int) -> Recommender:
-        """Return an unfitted model with these parameters, and with the seed where it takes one."""
+        """Return an unfitted model with these parameters, and with the seed where it takes one.
+
+        Parameters
+        ----------
+        parameters : mapping
+        seed : int
+
+        Returns
+        -------
+        Recommender
+        """
         seeds = {"random_state": seed} if "random_state" in signature(self.make).parameters else {}
         return self.make(**{**seeds, **parameters})
 

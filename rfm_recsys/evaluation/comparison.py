@@ -86,6 +86,15 @@ def compare(
         No candidates, or two of one name.
     DataError
         Data that the protocol cannot split; a ``state`` of another comparison.
+
+    Examples
+    --------
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import CANDIDATES, compare, read_protocol
+    >>> models = [CANDIDATES["EASE"], CANDIDATES["Popularity"]]
+    >>> result = compare(read_protocol("strong"), synthetic_movielens(200, 80, 4000), models)
+    >>> [row["model"] for row in result["models"]]
+    ['EASE', 'Popularity']
     """
     names = [candidate.name for candidate in candidates]
     if not names or len({*names}) < len(names):
@@ -357,6 +366,26 @@ def _unpacked(piece: Mapping[str, Any]) -> Fitted:
 
 
 def write_json(result: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    """Write a result to ``path``, whole or not at all."""
+    """Write a result to ``path``, whole or not at all.
+
+    Parameters
+    ----------
+    result : mapping
+        What :func:`compare` returned.
+    path : path
+
+    Raises
+    ------
+    OSError
+        The file cannot be written; one that was there stays as it is.
+    ValueError
+        A result with a number that JSON does not have.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from rfm_recsys.evaluation import write_json
+    >>> write_json({"value": 1}, os.path.join(tempfile.mkdtemp(), "result.json"))
+    """
     with replacing(path) as partial:
         partial.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")

@@ -314,10 +314,33 @@ def rank(model: Ranker, fold: Fold, N: int, users_at_once: int = USERS_AT_ONCE) 
     What the model puts out that is no recommendation becomes -1: items of ``fold_in``, which implicit lists at the end
     where nothing else is left, and repetitions, such as the item 0 that it fills slots past the catalogue with.
 
+    Parameters
+    ----------
+    model : object with implicit's ``recommend``
+    fold : Fold
+    N : int, at least 1
+    users_at_once : int, at least 1
+
+    Returns
+    -------
+    int32 array, shape (n, N)
+        Best first; -1 is an empty slot.
+
     Raises
     ------
     DataError
         If the model returns ids of a wrong shape or outside the catalogue.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import Popularity, rank, random_fraction
+    >>> fold = random_fraction(synthetic_movielens(60, 40, 900)).test
+    >>> model = Popularity()
+    >>> model.fit(fold.train)
+    >>> rank(model, fold, 10).shape  # of those who have something to be found
+    (53, 10)
     """
     N, step = check_integer("N", N, 1), check_integer("users_at_once", users_at_once, 1)
     fold_in = canonical_csr(fold.fold_in)
@@ -347,7 +370,38 @@ def rank(model: Ranker, fold: Fold, N: int, users_at_once: int = USERS_AT_ONCE) 
 def evaluate(
     model: Ranker, fold: Fold, cutoffs: Sequence[int]
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, float]]:
-    """Rank with a fitted model and return its :func:`user_metrics` and :func:`catalogue_metrics`."""
+    """Rank with a fitted model and return its :func:`user_metrics` and :func:`catalogue_metrics`.
+
+    Parameters
+    ----------
+    model : object with implicit's ``recommend``
+    fold : Fold
+    cutoffs : sequence of int
+
+    Returns
+    -------
+    by_user : dict of float64 arrays, shape (n,)
+    of_all : dict of float
+
+    Raises
+    ------
+    DataError
+        If the model returns ids of a wrong shape or outside the catalogue.
+    ParameterError
+        No cut-off, or one below 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import Popularity, evaluate, random_fraction
+    >>> fold = random_fraction(synthetic_movielens(60, 40, 900)).test
+    >>> model = Popularity()
+    >>> model.fit(fold.train)
+    >>> by_user, of_all = evaluate(model, fold, [10])
+    >>> by_user["ndcg@10"].shape, 0 < of_all["coverage@10"] <= 1
+    ((53,), True)
+    """
     cuts = _cutoffs(cutoffs)
     ids = rank(model, fold, int(cuts[-1]))
     return fold_metrics(ids, fold, cutoffs), catalogue_metrics(ids, fold, cutoffs)
@@ -388,6 +442,18 @@ def user_metrics(
         Where shapes or ids do not fit together.
     ParameterError
         No cut-off, or one below 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import Popularity, rank, user_metrics, random_fraction
+    >>> fold = random_fraction(synthetic_movielens(60, 40, 900)).test
+    >>> model = Popularity()
+    >>> model.fit(fold.train)
+    >>> values = user_metrics(rank(model, fold, 10), fold.target, [10], fold.fold_in)
+    >>> bool(0 < values["recall@10"].mean() < 1)
+    True
     """
     cuts = _cutoffs(cutoffs)
     wanted = canonical_csr(target)
@@ -430,6 +496,17 @@ def catalogue_metrics(ids: NDArray[np.integer], fold: Fold, cutoffs: Sequence[in
     ------
     DataError, ParameterError
         As :func:`user_metrics`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import Popularity, catalogue_metrics, rank, random_fraction
+    >>> fold = random_fraction(synthetic_movielens(60, 40, 900)).test
+    >>> model = Popularity()
+    >>> model.fit(fold.train)
+    >>> sorted(catalogue_metrics(rank(model, fold, 10), fold, [10]))
+    ['coverage@10', 'gini@10', 'novelty@10', 'popularity_bias@10']
     """
     cuts = _cutoffs(cutoffs)
     fold_in = canonical_csr(fold.fold_in)
@@ -441,10 +518,26 @@ def catalogue_metrics(ids: NDArray[np.integer], fold: Fold, cutoffs: Sequence[in
 def mean_over_users(values: NDArray[np.float64]) -> float:
     """Return the mean of a metric over the users who have targets.
 
+    Parameters
+    ----------
+    values : array, shape (n_users,)
+        nan for users without targets.
+
+    Returns
+    -------
+    float
+
     Raises
     ------
     DataError
         If none has.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rfm_recsys.evaluation import mean_over_users
+    >>> mean_over_users(np.array([0.2, np.nan, 0.4]))
+    0.30000000000000004
     """
     if np.isnan(values).all():
         raise DataError(f"none of {len(values)} users has a target; pass targets with at least one interaction")
@@ -457,13 +550,55 @@ def _rating_metric(name: str, definition: str) -> Callable[[Any], Any]:
 
 @_rating_metric("rmse", "Root of the mean squared error of the predicted ratings.")
 def rmse(predicted: NDArray[np.floating[Any]], actual: NDArray[np.floating[Any]]) -> float:
-    """Return the root of the mean squared error of predicted ratings, shape (n,); raises DataError if n is 0."""
+    """Return the root of the mean squared error of predicted ratings, shape (n,); raises DataError if n is 0.
+
+    Parameters
+    ----------
+    predicted, actual : arrays, shape (n,)
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    DataError
+        There are none, or arrays of different lengths.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rfm_recsys.evaluation import rmse
+    >>> rmse(np.array([3.0, 5.0]), np.array([4.0, 4.0]))
+    1.0
+    """
     return float(np.sqrt(np.mean(_errors(predicted, actual) ** 2)))
 
 
 @_rating_metric("mae", "Mean absolute error of the predicted ratings.")
 def mae(predicted: NDArray[np.floating[Any]], actual: NDArray[np.floating[Any]]) -> float:
-    """Return the mean absolute error of predicted ratings, shape (n,); raises DataError if n is 0."""
+    """Return the mean absolute error of predicted ratings, shape (n,); raises DataError if n is 0.
+
+    Parameters
+    ----------
+    predicted, actual : arrays, shape (n,)
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    DataError
+        There are none, or arrays of different lengths.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rfm_recsys.evaluation import mae
+    >>> mae(np.array([3.0, 5.0]), np.array([4.0, 4.0]))
+    1.0
+    """
     return float(np.mean(np.abs(_errors(predicted, actual))))
 
 

@@ -43,6 +43,14 @@ class Protocol:
         The cut-offs at which everything is measured.
     options : mapping
         Further arguments of the split.
+
+    Examples
+    --------
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import read_protocol
+    >>> protocol = read_protocol("strong")
+    >>> protocol.metric, len(protocol.apply(synthetic_movielens(200, 80, 4000), 0).test.users)
+    ('ndcg@100', 20)
     """
 
     name: str
@@ -79,7 +87,22 @@ class Protocol:
         return {"cold_items": "item", "cold_users": "user"}.get(self.split)
 
     def apply(self, data: Data, seed: int) -> Split:
-        """Split data: every interaction is a positive, and has its value for the models that ask for it."""
+        """Split data: every interaction is a positive, and has its value for the models that ask for it.
+
+        Parameters
+        ----------
+        data : Interactions, or for data that are split already a sequence of matrices
+        seed : int
+
+        Returns
+        -------
+        Split
+
+        Raises
+        ------
+        DataError
+            Data that the split refuses.
+        """
         function = SPLITS[self.split]
         if self.split == "given_split":
             if isinstance(data, Interactions):
@@ -98,10 +121,24 @@ class Protocol:
 def read_protocol(name: str) -> Protocol:
     """Read a protocol that comes with us by its name, or any by the path of its TOML file.
 
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    Protocol
+
     Raises
     ------
     ParameterError
         No such protocol, or one that does not make sense.
+
+    Examples
+    --------
+    >>> from rfm_recsys.evaluation import read_protocol
+    >>> read_protocol("cold-items").split
+    'cold_items'
     """
     ours = {path.stem: path for folder in FOLDERS for path in sorted(folder.glob("*.toml"))}
     path = ours.get(name, Path(name))

@@ -33,6 +33,13 @@ class World:
         What was taken before: 1.
     new : bool array, shape (items,)
         Items that nobody has met before.
+
+    Examples
+    --------
+    >>> from rfm_recsys.evaluation.simulation import feedback_world
+    >>> world = feedback_world(n_users=60, n_items=40, n_new=8)
+    >>> world.probabilities.shape, int(world.new.sum())
+    ((60, 40), 8)
     """
 
     probabilities: NDArray[np.float64]
@@ -46,10 +53,27 @@ def feedback_world(n_users: int = 500, n_items: int = 360, n_new: int = 60, rand
     ``P(u takes i) = 1 / (1 + exp(-(b_i + u . v_i)))`` with u, v from N(0, I) and b from N(-3, 1.2^2). In the history
     users have met a quarter of the items that are not new, the active ones more.
 
+    Parameters
+    ----------
+    n_users, n_items : int, at least 1
+    n_new : int
+        New ones among the items.
+    random_state : int
+
+    Returns
+    -------
+    World
+
     Raises
     ------
     ParameterError
         A size below 1, or more new items than there are.
+
+    Examples
+    --------
+    >>> from rfm_recsys.evaluation.simulation import feedback_world
+    >>> feedback_world(n_users=60, n_items=40, n_new=8).history.shape
+    (60, 40)
     """
     check_integer("n_users", n_users, 1)
     check_integer("n_items", n_items, 1)
@@ -66,19 +90,73 @@ def feedback_world(n_users: int = 500, n_items: int = 360, n_new: int = 60, rand
 
 
 def greedy(model: LinRFM, seen: csr_matrix, N: int, generator: np.random.Generator) -> NDArray[np.integer[Any]]:
-    """Show the items of the highest scores."""
+    """Show the items of the highest scores.
+
+    Parameters
+    ----------
+    model : LinRFM
+    seen : csr_matrix, shape (users, items)
+    N : int
+    generator : numpy Generator
+
+    Returns
+    -------
+    array of ints, shape (users, N)
+
+    Examples
+    --------
+    >>> from rfm_recsys.evaluation.simulation import greedy, feedback_world, simulate
+    >>> world = feedback_world(n_users=40, n_items=40, n_new=8)
+    >>> len(simulate(world, greedy, rounds=2))
+    2
+    """
     ids: NDArray[np.integer[Any]] = model.recommend(np.arange(seen.shape[0]), seen, N)[0]
     return ids
 
 
 def popularity(model: LinRFM, seen: csr_matrix, N: int, generator: np.random.Generator) -> NDArray[np.integer[Any]]:
-    """Show the items that most users have taken."""
+    """Show the items that most users have taken.
+
+    Parameters
+    ----------
+    model : LinRFM
+    seen : csr_matrix, shape (users, items)
+    N : int
+    generator : numpy Generator
+
+    Returns
+    -------
+    array of ints, shape (users, N)
+
+    Examples
+    --------
+    >>> from rfm_recsys.evaluation.simulation import popularity, feedback_world, simulate
+    >>> world = feedback_world(n_users=40, n_items=40, n_new=8)
+    >>> len(simulate(world, popularity, rounds=2))
+    2
+    """
     counts = np.asarray((seen > 0).sum(axis=0), dtype=np.float64).ravel()
     return np.argsort(-np.where(seen.toarray() != 0, -1, counts), axis=1, kind="stable")[:, :N]
 
 
 def epsilon_greedy(epsilon: float) -> Policy:
-    """Return a policy that shows any item, with probability epsilon at each place, and else the best."""
+    """Return a policy that shows any item, with probability epsilon at each place, and else the best.
+
+    Parameters
+    ----------
+    epsilon : float, 0 to 1
+
+    Returns
+    -------
+    callable, a policy
+
+    Examples
+    --------
+    >>> from rfm_recsys.evaluation.simulation import epsilon_greedy, feedback_world, simulate
+    >>> world = feedback_world(n_users=40, n_items=40, n_new=8)
+    >>> len(simulate(world, epsilon_greedy(0.1), rounds=2))
+    2
+    """
     epsilon = check_number("epsilon", epsilon, 0, 1)
 
     def policy(model: LinRFM, seen: csr_matrix, N: int, generator: np.random.Generator) -> NDArray[np.integer[Any]]:
@@ -94,7 +172,24 @@ def epsilon_greedy(epsilon: float) -> Policy:
 
 
 def exploring(explore: str, explore_scale: float) -> Policy:
-    """Return a policy that shows what ``recommend(explore=..., explore_scale=...)`` does."""
+    """Return a policy that shows what ``recommend(explore=..., explore_scale=...)`` does.
+
+    Parameters
+    ----------
+    explore : {"thompson", "ucb"}
+    explore_scale : float, at least 0
+
+    Returns
+    -------
+    callable, a policy
+
+    Examples
+    --------
+    >>> from rfm_recsys.evaluation.simulation import exploring, feedback_world, simulate
+    >>> world = feedback_world(n_users=40, n_items=40, n_new=8)
+    >>> len(simulate(world, exploring("thompson", 0.5), rounds=2))
+    2
+    """
 
     def policy(model: LinRFM, seen: csr_matrix, N: int, generator: np.random.Generator) -> NDArray[np.integer[Any]]:
         ids: NDArray[np.integer[Any]] = model.recommend(
@@ -134,6 +229,11 @@ def simulate(
     DataFrame with a row a round, and the columns round (from 1), reward, the mean probability of what was shown;
     regret, by how much that of the best unseen items is higher; new_shown; and new_taken, how many fans of new items
     were found
+
+    Raises
+    ------
+    ParameterError
+        More rounds and items than some user has left.
 
     Examples
     --------

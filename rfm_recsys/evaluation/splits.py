@@ -61,6 +61,14 @@ class Fold:
     item_features : csr_matrix, shape (n_items, d), or None
     user_features : csr_matrix, shape (n_train_users, d), or None
         What describes items and users, for the models that take it.
+
+    Examples
+    --------
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import random_fraction
+    >>> split = random_fraction(synthetic_movielens(60, 40, 900))
+    >>> split.test.train.nnz + split.test.target.nnz
+    900
     """
 
     train: sp.csr_matrix
@@ -79,6 +87,18 @@ class Split:
 
     Where users are known, ``test.train`` is ``validation.train`` and all of validation's targets; where they are not,
     both folds have the same ``train``.
+
+    Parameters
+    ----------
+    validation, test : Fold
+
+    Examples
+    --------
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import leave_k_out
+    >>> split = leave_k_out(synthetic_movielens(60, 40, 900))
+    >>> bool((split.validation.users == split.test.users).all())
+    True
     """
 
     validation: Fold
@@ -121,12 +141,24 @@ def strong_generalisation(data: Any, held_out_users: int | None = None, random_s
     random_state : int or Generator
         Makes the choice of users and items.
 
+    Returns
+    -------
+    Split
+
     Raises
     ------
     ParameterError
         If ``held_out_users`` is less than 1.
     DataError
         If too few users have 5 items, or no interaction is left to train on.
+
+    Examples
+    --------
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import strong_generalisation
+    >>> split = strong_generalisation(synthetic_movielens(60, 40, 900), 5)
+    >>> len(split.test.users), split.test.known
+    (5, False)
     """
     matrix, _ = _entries(data)
     n_users = matrix.shape[0]
@@ -171,12 +203,24 @@ def random_fraction(data: Any, fraction: float = 0.2, random_state: Seed = 0) ->
     fraction : float, above 0 and below 1
     random_state : int or Generator
 
+    Returns
+    -------
+    Split
+
     Raises
     ------
     ParameterError
         A fraction outside these bounds.
     DataError
         If no user has enough items to validate on.
+
+    Examples
+    --------
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import random_fraction
+    >>> split = random_fraction(synthetic_movielens(60, 40, 900), 0.2)
+    >>> split.test.train.shape
+    (60, 40)
     """
     share = _fraction(fraction, 1)
     matrix, _ = _entries(data)
@@ -200,12 +244,24 @@ def leave_k_out(data: Any, k: int = 1, random_state: Seed = 0) -> Split:
     k : int
     random_state : int or Generator
 
+    Returns
+    -------
+    Split
+
     Raises
     ------
     ParameterError
         If k is less than 1.
     DataError
         If no user has 2 k + 1 items.
+
+    Examples
+    --------
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import leave_k_out
+    >>> split = leave_k_out(synthetic_movielens(60, 40, 900))
+    >>> {*split.test.target.getnnz(axis=1).tolist()}
+    {1}
     """
     matrix, _ = _entries(data)
     return _leave_out(matrix, _places(matrix, np.random.default_rng(random_state).random(matrix.nnz)), k)
@@ -218,12 +274,30 @@ def leave_last_out(interactions: Interactions, k: int = 1) -> Split:
     Users with fewer than 2 k + 1 items are wholly in the training part. Of items with the same timestamp, that of the
     higher index counts as the later.
 
+    Parameters
+    ----------
+    interactions : Interactions
+        With timestamps.
+    k : int, at least 1
+
+    Returns
+    -------
+    Split
+
     Raises
     ------
     ParameterError
         If k is less than 1.
     DataError
         If there are no timestamps, or no user has 2 k + 1 items.
+
+    Examples
+    --------
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import leave_last_out
+    >>> split = leave_last_out(synthetic_movielens(60, 40, 900))
+    >>> {*split.test.target.getnnz(axis=1).tolist()}
+    {1}
     """
     matrix, times = _timed(interactions)
     return _leave_out(matrix, _places(matrix, -matrix.indices.astype(np.int64), -times), k)
@@ -243,12 +317,24 @@ def time_split(interactions: Interactions, fraction: float = 0.1) -> Split:
         With timestamps.
     fraction : float, above 0 and below 0.5
 
+    Returns
+    -------
+    Split
+
     Raises
     ------
     ParameterError
         A fraction outside these bounds.
     DataError
         If there are no timestamps, or too few interactions for one to be tested on.
+
+    Examples
+    --------
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import time_split
+    >>> split = time_split(synthetic_movielens(60, 40, 900), 0.1)
+    >>> split.test.target.nnz
+    90
     """
     share = _fraction(fraction, 0.5)
     matrix, times = _timed(interactions)
@@ -282,12 +368,24 @@ def cold_items(data: Any, fraction: float = 0.1, shown: int = 0, mixed: bool = F
         among the new items alone.
     random_state : int or Generator
 
+    Returns
+    -------
+    Split
+
     Raises
     ------
     ParameterError
         A fraction outside these bounds, or ``shown`` below 0.
     DataError
         Too few items have more than ``shown`` interactions.
+
+    Examples
+    --------
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import cold_items
+    >>> split = cold_items(synthetic_movielens(60, 40, 900))
+    >>> len(split.test.items), split.test.train[:, split.test.items].nnz
+    (4, 0)
     """
     matrix, _ = _entries(data)
     rng = np.random.default_rng(random_state)
@@ -325,12 +423,24 @@ def cold_users(data: Any, fraction: float = 0.1, shown: int = 0, random_state: S
         How many interactions of each new user are known, at random; users who have no more are not among the new.
     random_state : int or Generator
 
+    Returns
+    -------
+    Split
+
     Raises
     ------
     ParameterError
         A fraction outside these bounds, or ``shown`` below 0.
     DataError
         Too few users have more than ``shown`` interactions.
+
+    Examples
+    --------
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import cold_users
+    >>> split = cold_users(synthetic_movielens(60, 40, 900))
+    >>> len(split.test.users), split.test.fold_in.nnz
+    (6, 0)
     """
     matrix, _ = _entries(data)
     rng = np.random.default_rng(random_state)
@@ -347,10 +457,23 @@ def given_split(train: Any, validation: Any, test: Any) -> Split:
     train, validation, test : sparse matrices, shape (n_users, n_items)
         With no entry in common. Users without training items are kept, with an empty row of ``fold_in``.
 
+    Returns
+    -------
+    Split
+
     Raises
     ------
     DataError
         If shapes differ, a part is empty, or two parts have an entry in common.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.sparse import csr_matrix
+    >>> from rfm_recsys.evaluation import given_split
+    >>> train, validation, test = (csr_matrix(np.eye(4, k=k)) for k in (0, 1, 2))
+    >>> given_split(train, validation, test).test.target.nnz
+    2
     """
     parts = {name: canonical_csr(part) for name, part in (("train", train), ("validation", validation), ("test", test))}
     shapes = {name: part.shape for name, part in parts.items()}
@@ -402,6 +525,14 @@ def k_core(data: Any, users: int = 5, items: int = 5) -> Any:
         If ``users`` or ``items`` is less than 1.
     DataError
         If nothing is left.
+
+    Examples
+    --------
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import k_core
+    >>> core = k_core(synthetic_movielens(60, 40, 900), users=10, items=10)
+    >>> int(core.to_csr().getnnz(axis=0).min()) >= 10
+    True
     """
     least_of_users, least_of_items = check_integer("users", users, 1), check_integer("items", items, 1)
     matrix, times = _entries(data)

@@ -13,7 +13,14 @@ RANDOM_TRIALS = 10  # before the sampler begins to learn from the earlier ones
 
 
 class Trial(TypedDict):
-    """One trial: ``value`` is that of the tuned metric, None where the trial failed with ``error``."""
+    """One trial: ``value`` is that of the tuned metric, None where the trial failed with ``error``.
+
+    Examples
+    --------
+    >>> from rfm_recsys.evaluation import Trial
+    >>> Trial(number=0, parameters={}, value=0.4, seconds=1.0, error=None)["value"]
+    0.4
+    """
 
     number: int
     parameters: dict[str, Any]
@@ -23,14 +30,41 @@ class Trial(TypedDict):
 
 
 class Budget(TypedDict):
-    """What every model may spend on tuning: a number of trials, or seconds of fitting and ranking."""
+    """What every model may spend on tuning: a number of trials, or seconds of fitting and ranking.
+
+    Examples
+    --------
+    >>> from rfm_recsys.evaluation import Budget
+    >>> Budget(trials=30, seconds=None)
+    {'trials': 30, 'seconds': None}
+    """
 
     trials: int | None
     seconds: float | None
 
 
 def parse_budget(text: str) -> Budget:
-    """Return the budget that a text such as ``30`` (trials) or ``600s`` (seconds) stands for."""
+    """Return the budget that a text such as ``30`` (trials) or ``600s`` (seconds) stands for.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    Budget
+
+    Raises
+    ------
+    ParameterError
+        Another text.
+
+    Examples
+    --------
+    >>> from rfm_recsys.evaluation import parse_budget
+    >>> parse_budget("600s")
+    {'trials': None, 'seconds': 600.0}
+    """
     number = text.removesuffix("s")
     try:
         if number != text:
@@ -68,6 +102,15 @@ def tune(
     Returns
     -------
     list of Trial, the finished ones first
+
+    Examples
+    --------
+    >>> from rfm_recsys.evaluation import CANDIDATES, best, parse_budget, tune
+    >>> def measure(parameters):  # of a real one: fit, rank, and return the metric and the seconds
+    ...     return -abs(parameters["regularization"] - 300), 0.1, None
+    >>> trials = tune(CANDIDATES["EASE"], measure, parse_budget("5"), 0, [], lambda trial: None)
+    >>> len(trials)
+    5
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = dict(candidate.space)
@@ -92,7 +135,24 @@ def tune(
 
 
 def best(trials: list[Trial]) -> Trial | None:
-    """Return the trial of the highest value, the earliest of equals; None where all failed."""
+    """Return the trial of the highest value, the earliest of equals; None where all failed.
+
+    Parameters
+    ----------
+    trials : list of Trial
+
+    Returns
+    -------
+    Trial or None
+
+    Examples
+    --------
+    >>> from rfm_recsys.evaluation import Trial, best
+    >>> values = enumerate((0.1, 0.4, 0.4))
+    >>> trials = [Trial(number=k, parameters={}, value=v, seconds=1.0, error=None) for k, v in values]
+    >>> best(trials)["number"]
+    1
+    """
     return max((t for t in trials if t["value"] is not None), key=lambda t: t["value"] or 0.0, default=None)
 
 

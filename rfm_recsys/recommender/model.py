@@ -217,6 +217,56 @@ class LinRFM(Fitted, Parameters):
     >>> model = LinRFM(factors=2).fit(plays, show_progress=False)
     >>> model.recommend(0, plays[0], N=1)[0].tolist()
     [2]
+
+    Why is item 2 in the list of user 0? The score is the sum of the shares of the user's own items.
+
+    >>> score, shares, _ = model.explain(0, plays, 2)
+    >>> abs(score - sum(share for _, share in shares)) < 1e-5
+    True
+    >>> [item for item, _ in shares]  # the one that accounts for most, first
+    [0, 1]
+
+    What is liked together, and who likes the same:
+
+    >>> model.similar_items(3, N=2)[0].tolist(), model.similar_users(0, N=2)[0].tolist()
+    ([3, 2], [0, 1])
+    >>> model.item_vectors().shape
+    (4, 2)
+
+    Somebody new, for one list and to keep; and a new item that users 0 and 1 have:
+
+    >>> somebody = csr_matrix(np.array([[0, 0, 1, 0]]))
+    >>> ids, scores = model.recommend(3, somebody, N=3, recalculate_user=True)
+    >>> 2 in ids  # which they have already
+    False
+    >>> model.recalculate_user(3, somebody).shape
+    (2,)
+    >>> model.partial_fit_users([3], somebody)
+    >>> model.user_factors.shape
+    (4, 2)
+    >>> new = csr_matrix(np.array([[1, 1, 0, 0]]))
+    >>> model.recalculate_item([4], new).shape
+    (1, 2)
+    >>> model.partial_fit_items([4], new)
+    >>> model.item_factors.shape
+    (5, 2)
+
+    Keep it:
+
+    >>> import tempfile, os
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.npz")
+    >>> model.save(path)
+    >>> same = LinRFM.load(path)
+    >>> bool((same.item_factors == model.item_factors).all())
+    True
+
+    As in implicit, deprecated: ``rank_items`` and ``recommend_all``.
+
+    >>> wide = csr_matrix((plays.data, plays.indices, plays.indptr), shape=(3, 5))
+    >>> len(model.rank_items(0, wide[0], [2, 3])[0])
+    2
+    >>> model.recommend_all(wide, N=2).shape
+    (3, 2)
     """
 
     factors: int | None = parameter(256, check_integer, least=1, optional=True)
@@ -294,6 +344,11 @@ class LinRFM(Fitted, Parameters):
             What is known of items and users beside the interactions; :class:`rfm_recsys.datasets.FeatureEncoder` makes
             it of the columns of a table. An item or user without interactions has the factors that features say it will
             have, and one with few is drawn to them. For new ones, see :meth:`add_items` and :meth:`add_users`.
+
+        Returns
+        -------
+        LinRFM
+            The model itself.
 
         Raises
         ------
@@ -387,6 +442,13 @@ class LinRFM(Fitted, Parameters):
         -------
         array of shape (factors,) for a single user, (n, factors) for an array of users; in the full form, (items,)
         and a csr_matrix of shape (n, items)
+
+        Raises
+        ------
+        NotFittedError (a TypeError and a ValueError)
+            Before ``fit``.
+        DataError
+            A matrix of another shape than the model's, or a corrupt one.
         """
         form = self._form()
         ids, single = check_ids(userid, None, "user")
@@ -425,6 +487,10 @@ class LinRFM(Fitted, Parameters):
         Parameters
         ----------
         side : {"item", "user"}
+
+        Returns
+        -------
+        array, shape (d,)
 
         Raises
         ------
@@ -585,6 +651,23 @@ class LinRFM(Fitted, Parameters):
         """Fold users in, new ones too, and store their factors; see :meth:`recalculate_user`.
 
         Ids beyond those stored make room: users in between have zeros. Of an id given twice, the last row counts.
+
+        Parameters
+        ----------
+        userids : int, or array of ints, shape (n,)
+        user_items : csr_matrix, shape (n, items)
+            A row for each of them: what they have.
+        user_features : matrix, shape (n, d), optional
+            As in :meth:`fit`.
+
+        Raises
+        ------
+        NotFittedError (a TypeError and a ValueError)
+            Before ``fit``.
+        IdError (an IndexError)
+            A negative id, or one beyond what memory holds.
+        DataError
+            A matrix of another shape than the model's, or a corrupt one.
         """
         ids, _ = check_ids(userids, None, "user")
         form = self._form()
@@ -601,6 +684,25 @@ class LinRFM(Fitted, Parameters):
         """Fold items in, new ones too, and store their factors; see :meth:`recalculate_item`.
 
         Ids beyond those stored make room: items in between have zeros. Of an id given twice, the last row counts.
+
+        Parameters
+        ----------
+        itemids : int, or array of ints, shape (n,)
+        item_users : csr_matrix, shape (n, users)
+            A row for each item: who has it.
+        item_features : matrix, shape (n, d), optional
+            As in :meth:`fit`.
+
+        Raises
+        ------
+        NotFittedError (a TypeError and a ValueError)
+            Before ``fit``.
+        IdError (an IndexError)
+            A negative id, or one beyond what memory holds.
+        DataError
+            A matrix of another shape than the model's, or a corrupt one.
+        NotSupportedError (a NotImplementedError)
+            In the full form.
         """
         ids, _ = check_ids(itemids, None, "item")
         factors, expected, observed = self._items_folded_in(ids, item_users, item_features)
@@ -646,6 +748,15 @@ class LinRFM(Fitted, Parameters):
             that of the user's features. Where there are neither, that of the mean user.
         contributions : list of (item, share)
         user_weights : tuple
+
+        Raises
+        ------
+        NotFittedError (a TypeError and a ValueError)
+            Before ``fit``.
+        IdError (an IndexError)
+            An unknown user or item.
+        DataError
+            A matrix of another shape than the model's, or a corrupt one.
         """
         form = self._form()
         N = check_integer("N", N, 0)
@@ -691,6 +802,13 @@ class LinRFM(Fitted, Parameters):
         -------
         csr_matrix of the same shape and with the same entries, in the dtype of the factors; with ``return_std`` a tuple
         of two of them
+
+        Raises
+        ------
+        NotFittedError (a TypeError and a ValueError)
+            Before ``fit``.
+        DataError
+            A matrix of another shape than the model's, or a corrupt one.
 
         Examples
         --------
@@ -883,6 +1001,17 @@ class LinRFM(Fitted, Parameters):
         ------
         IdError (an IndexError), ParameterError
             As :meth:`score`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from scipy.sparse import csr_matrix
+        >>> from rfm_recsys import LinRFM
+        >>> plays = csr_matrix(np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]))
+        >>> model = LinRFM(factors=2).fit(plays, show_progress=False, item_features=np.array([[1], [1], [0], [0]]))
+        >>> new = model.add_items(np.array([[1]]))  # nobody has it: all that is known is from its features
+        >>> bool(np.isclose(model.score_from_features(0, new), model.score(0, new)).all())
+        True
         """
         form = self._form()
         ids, single = check_ids(users, form.shape[0], "user")
@@ -966,6 +1095,25 @@ class LinRFM(Fitted, Parameters):
         """Return the ids that :meth:`recommend` gives for all rows, the first being user ``users_items_offset``.
 
         Deprecated, as in implicit: use :meth:`recommend` with an array of users.
+
+        Parameters
+        ----------
+        user_items : csr_matrix, shape (n, items)
+        N, recalculate_user, filter_already_liked_items, filter_items
+            As in :meth:`recommend`.
+        users_items_offset : int
+            The id of the user of the first row.
+
+        Returns
+        -------
+        int32 array, shape (n, N)
+
+        Raises
+        ------
+        NotFittedError (a TypeError and a ValueError)
+            Before ``fit``.
+        DataError
+            A matrix of another shape than the model's, or a corrupt one.
         """
         warnings.warn(
             "recommend_all is deprecated; use recommend with an array of users", DeprecationWarning, stacklevel=2
@@ -979,7 +1127,27 @@ class LinRFM(Fitted, Parameters):
     def rank_items(
         self, userid: ArrayLike, user_items: csr_matrix, selected_items: ArrayLike, recalculate_user: bool = False
     ) -> TopList:
-        """Return the selected items, best first, liked ones too. Deprecated: use :meth:`recommend` with ``items``."""
+        """Return the selected items, best first, liked ones too. Deprecated: use :meth:`recommend` with ``items``.
+
+        Parameters
+        ----------
+        userid : int, or array of ints, shape (n,)
+        user_items : csr_matrix, shape (n, items)
+        selected_items : array of ints, shape (m,)
+        recalculate_user : bool
+            As in :meth:`recommend`.
+
+        Returns
+        -------
+        ids, scores : arrays, shape (m,) for a single user, (n, m) for an array of users
+
+        Raises
+        ------
+        NotFittedError (a TypeError and a ValueError)
+            Before ``fit``.
+        IdError (an IndexError)
+            An unknown user or item.
+        """
         warnings.warn("rank_items is deprecated; use recommend with items", DeprecationWarning, stacklevel=2)
         count = len(check_ids(selected_items, None, "item")[0])
         lists: TopList = self.recommend(
@@ -1029,6 +1197,15 @@ class LinRFM(Fitted, Parameters):
 
         Those of :meth:`similar_items`; for :func:`rfm_recsys.reranking.rerank`, for clusters, or for an index of
         neighbours.
+
+        Returns
+        -------
+        array, shape (items, factors)
+
+        Raises
+        ------
+        NotFittedError (a TypeError and a ValueError)
+            Before ``fit``.
         """
         form = self._form()
         with self._on_threads():
@@ -1049,6 +1226,31 @@ class LinRFM(Fitted, Parameters):
         of what all users are predicted to think of the two. (In the full form, and where a model has no users, by that
         of the factors.) With ``recalculate_item`` the items are folded in from ``item_users``, one row for each; see
         :meth:`recalculate_item`.
+
+        Parameters
+        ----------
+        itemid : int, or array of ints, shape (n,)
+        N : int
+            How many, the item itself among them.
+        recalculate_item : bool
+            Whether to fold the items in from ``item_users``.
+        item_users : csr_matrix, shape (n, users), optional
+        filter_items : array of ints, optional
+            Items to leave out.
+        items : array of ints, optional
+            The only items to rank; not together with ``filter_items``.
+
+        Returns
+        -------
+        ids, scores : arrays, shape (N,) for a single item, (n, N) for an array of items
+            Scores are cosines.
+
+        Raises
+        ------
+        NotFittedError (a TypeError and a ValueError)
+            Before ``fit``.
+        IdError (an IndexError)
+            An unknown user or item.
         """
         form = self._form()
         n_items = form.shape[1]
@@ -1078,6 +1280,28 @@ class LinRFM(Fitted, Parameters):
         """Return the most similar users, the user itself first; see `recommend`.
 
         By the cosine of their rows of ``U F^T``; in the full form, of their factors.
+
+        Parameters
+        ----------
+        userid : int, or array of ints, shape (n,)
+        N : int
+            How many, the user among them.
+        filter_users : array of ints, optional
+            Users to leave out.
+        users : array of ints, optional
+            The only users to rank; not together with ``filter_users``.
+
+        Returns
+        -------
+        ids, scores : arrays, shape (N,) for a single user, (n, N) for an array of users
+            Scores are cosines.
+
+        Raises
+        ------
+        NotFittedError (a TypeError and a ValueError)
+            Before ``fit``.
+        IdError (an IndexError)
+            An unknown user or item.
         """
         form = self._form()
         n_users = form.shape[0]
@@ -1089,12 +1313,36 @@ class LinRFM(Fitted, Parameters):
         return answer(lists, candidates, single)
 
     def save(self, fileobj_or_path: PathOrFile) -> None:
-        """Write the model, fitted or not, to exactly the path given (npz, no pickle); whole, or not at all."""
+        """Write the model, fitted or not, to exactly the path given (npz, no pickle); whole, or not at all.
+
+        Parameters
+        ----------
+        fileobj_or_path : path, or file opened for writing bytes
+
+        Raises
+        ------
+        OSError
+            The file cannot be written; one that was there stays as it is.
+        """
         modelfile.save(fileobj_or_path, "model", *content_of(self))
 
     @classmethod
     def load(cls, fileobj_or_path: PathOrFile) -> Self:
-        """Read a model that :meth:`save` wrote; raises ModelFileError for a file that is not one, or not whole."""
+        """Read a model that :meth:`save` wrote; raises ModelFileError for a file that is not one, or not whole.
+
+        Parameters
+        ----------
+        fileobj_or_path : path, or file opened for reading bytes
+
+        Returns
+        -------
+        LinRFM
+
+        Raises
+        ------
+        ModelFileError
+            A file of something else, a damaged one, or one of a later version.
+        """
         try:
             return model_of(cls, *modelfile.load(fileobj_or_path, "model"))
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

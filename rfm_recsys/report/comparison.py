@@ -24,17 +24,57 @@ from rfm_recsys.report.results import Comparison, estimate, interval
 
 
 def write_report(result: dict[str, Any], path: str | os.PathLike[str]) -> None:
-    """Write the page of a result to ``path``, whole or not at all."""
+    """Write the page of a result to ``path``, whole or not at all.
+
+    Parameters
+    ----------
+    result : dict
+        What :func:`~rfm_recsys.evaluation.compare` returned.
+    path : path
+
+    Raises
+    ------
+    DataError
+        If it is no such result, or of another version of the format.
+    OSError
+        The file cannot be written; one that was there stays as it is.
+
+    Examples
+    --------
+    >>> from rfm_recsys.datasets import synthetic_movielens
+    >>> from rfm_recsys.evaluation import CANDIDATES, compare, read_protocol
+    >>> models = [CANDIDATES["EASE"], CANDIDATES["Popularity"]]
+    >>> result = compare(read_protocol("strong"), synthetic_movielens(200, 80, 4000), models)
+    >>> import os, tempfile
+    >>> from rfm_recsys.report.comparison import render_report, write_report
+    >>> write_report(result, os.path.join(tempfile.mkdtemp(), "report.html"))
+    >>> "</html>" in render_report(result)
+    True
+    """
     write_page(render_report(result), path)
 
 
 def render_report(result: dict[str, Any]) -> str:
     """Return the page of a result of :func:`~rfm_recsys.evaluation.compare`; the same result gives the same page.
 
+    Parameters
+    ----------
+    result : dict
+
+    Returns
+    -------
+    str, an HTML page
+
     Raises
     ------
     DataError
         If it is no such result, or of another version of the format.
+
+    Examples
+    --------
+    See :func:`write_report`.
+
+    >>> from rfm_recsys.report.comparison import render_report
     """
     check_format(result, FORMAT, VERSION, "rfm-recsys compare")
     comparison = Comparison(result)

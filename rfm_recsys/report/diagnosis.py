@@ -22,7 +22,33 @@ POINTS = 1000  # of a scatter plot, at most
 def write_report(
     model: TableModel, found: Diagnosis, path: str | os.PathLike[str], titles: Any = None, name: str = "a model"
 ) -> None:
-    """Write the page of a diagnosis to ``path``, whole or not at all; see :func:`render_report`."""
+    """Write the page of a diagnosis to ``path``, whole or not at all; see :func:`render_report`.
+
+    Parameters
+    ----------
+    model : TableModel
+    found : Diagnosis
+    path : path
+    titles, name
+        As in :func:`render_report`.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written; one that was there stays as it is.
+
+    Examples
+    --------
+    >>> from rfm_recsys import LinRFM, TableModel
+    >>> from rfm_recsys.datasets import example_films
+    >>> from rfm_recsys.diagnosis import diagnose
+    >>> from rfm_recsys.report.diagnosis import write_report
+    >>> ratings, films = example_films(60, 40, 900)
+    >>> model = TableModel.from_table(ratings, LinRFM(8), show_progress=False)
+    >>> found = diagnose(model, show_progress=False)
+    >>> import os, tempfile
+    >>> write_report(model, found, os.path.join(tempfile.mkdtemp(), "report.html"), titles=films)
+    """
     write_page(render_report(model, found, titles, name), path)
 
 
@@ -37,6 +63,27 @@ def render_report(model: TableModel, found: Diagnosis, titles: Any = None, name:
         A table with an item a row, as :meth:`TableModel.with_titles` takes it; its first column stands beside the ids.
     name : str
         What the page calls the model.
+
+    Returns
+    -------
+    str, an HTML page
+
+    Raises
+    ------
+    DataError
+        Titles without a column of items.
+
+    Examples
+    --------
+    >>> from rfm_recsys import LinRFM, TableModel
+    >>> from rfm_recsys.datasets import example_films
+    >>> from rfm_recsys.diagnosis import diagnose
+    >>> from rfm_recsys.report.diagnosis import render_report
+    >>> ratings, films = example_films(60, 40, 900)
+    >>> model = TableModel.from_table(ratings, LinRFM(8), show_progress=False)
+    >>> found = diagnose(model, show_progress=False)
+    >>> "</html>" in render_report(model, found)
+    True
     """
     users, items = found.users, found.items
     never = items[items["recommended"] == 0].sort_values("interactions", ascending=False, kind="stable")
