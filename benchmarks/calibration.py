@@ -116,7 +116,7 @@ def main() -> None:
             label: runs[0][label] | {"error": [run[label]["error"] for run in runs]} for label in runs[0]
         }  # fmt: skip
         print(name, {label: np.round(row["error"], 3).tolist() for label, row in found[name].items()}, flush=True)
-        for (label, row), colour in zip(found[name].items(), ("#0b6e4f", "#7fb069", "#c8553d"), strict=True):
+        for (label, row), colour in zip(found[name].items(), ("#0b5cad", "#3b82b0", "#b84a00"), strict=True):
             panel.plot(row["predicted"], row["actual"], "o-", color=colour, markersize=4, label=label)
         ends = [0.5 * min(found[name]["LinRFM()"]["actual"]) + 1e-4, 1.3 * max(found[name]["LinRFM()"]["actual"])]
         panel.plot(ends, ends, color="#999999", linewidth=0.8, linestyle="--")

@@ -21,7 +21,7 @@ RESULTS = Path(__file__).parent / "results"
 GIVEN: dict[str, Any] = {
     "regularization": 4.0, "alpha": 7.0, "iterations": 2, "power": 0.35, "item_norm": 0.8, "user_norm": 0.8,
 }  # fmt: skip
-COLOURS = {"LinRFM": "#0b6e4f", "implicit ALS": "#c8553d", "irspack iALS": "#3d5a80", "matrix product": "#777777"}
+COLOURS = {"LinRFM": "#0b5cad", "implicit ALS": "#b84a00", "irspack iALS": "#00775f", "matrix product": "#63666b"}
 
 
 def median_seconds(work: Callable[[], Any], repeats: int) -> float:

@@ -13,6 +13,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 REGION = re.compile(r"(<!-- from: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+HARD = "\N{NO-BREAK SPACE}"  # so that a phone does not break a pair of numbers
+AGAINST = f"{HARD}/{HARD}"
 DATA = ("Steam", "BookCrossing", "ML-1M", "ML-100K", "ml-latest-small")
 
 
@@ -64,7 +66,7 @@ def nothing_set() -> str:
 
     def cell(name: str, kind: str) -> str:
         *theirs, ours = rows[f"{name}, {kind}"]
-        return " / ".join(best([ours, max(theirs)]))
+        return AGAINST.join(best([ours, max(theirs)]))
 
     kinds = {"raw": "values as they come", "log1p": "log(1 + value)", "ones": "ones"}
     return table(("data", *kinds.values()), ([name, *(cell(name, kind) for kind in kinds)] for name in DATA))
@@ -78,7 +80,7 @@ def tuned_alike() -> str:
     for metric, label in (("ndcg@100", "NDCG@100"), ("capped_recall@20", "recall@20")):
         values = best([models[name]["metrics"][metric]["mean"] for name in names], 4)
         halves = [(each["high"] - each["low"]) / 2 for each in (models[name]["metrics"][metric] for name in names)]
-        lines.append([label, *(f"{value} ±{number(half)}" for value, half in zip(values, halves, strict=True))])
+        lines.append([label, *(f"{value}{HARD}±{number(half)}" for value, half in zip(values, halves, strict=True))])
     lines.append(["fit", *(seconds(models[name]["fit_seconds"]) for name in names)])
     said = {row["against"]: row for row in found["comparisons"] if row["metric"] == "ndcg@100"}
 
@@ -122,7 +124,7 @@ def equal_size() -> str:
         digits = 4 if ours < 0.1 else 3
         text = number(ours, digits)
         text = f"**{text}**" if row["interval"][0] > 0 else text
-        rows.setdefault(row["data"], []).append(f"{text} / {number(theirs, digits)}")
+        rows.setdefault(row["data"], []).append(f"{text}{AGAINST}{number(theirs, digits)}")
     return table(("data", "32 factors", "64", "128", "256"), ([name, *cells] for name, cells in rows.items()))
 
 

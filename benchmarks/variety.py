@@ -98,7 +98,7 @@ def main() -> None:
     write("variety", rows)
     figure, axes = plt.subplots(1, 4, figsize=(15, 3.6))
     goals = ("diversity, items' metric", "diversity, genres", "coverage@10", "divergence of genres")
-    colours = ("#0b6e4f", "#7fb069", "#c8553d", "#3d5a80", "#777777")
+    colours = ("#0b5cad", "#3b82b0", "#b84a00", "#00775f", "#63666b")
     for panel, goal in zip(axes, goals, strict=True):
         for (name, each), colour in zip([pair for pair in rows.items() if len(pair[1]) > 1], colours, strict=True):
             points = [base, *each]

@@ -174,7 +174,8 @@ class LinRFM(Fitted, Parameters):
     ----------
     user_factors : array, shape (users, factors), or csr_matrix, shape (users, items), in the full form
     item_factors : array, shape (items, factors), or (items, items) in the full form
-    regularization_, alpha_, iterations_, oversampling_, power_, item_norm_, prior_norm_, user_norm_
+    regularization_, alpha_, power_, item_norm_, prior_norm_, user_norm_ : float
+    iterations_, oversampling_ : int
         What the fit used: what was given, or chosen.
     chosen_ : dict
         These by name: ``LinRFM(**model.chosen_)`` fits again without choosing.

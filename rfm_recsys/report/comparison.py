@@ -156,10 +156,7 @@ class Cell:
 def _headings(comparison: Comparison) -> list[tuple[str, str]]:
     lead = [("lead", f"in {comparison.metric}")] if comparison.candidate is not None and comparison.rivals else []
     return [
-        *(
-            (metric, {"low": "↓", "high": "↑", "": ""}[better_end(metric)])
-            for metric in comparison.result["protocol"]["table"]
-        ),
+        *((metric, {"low": "↓", "high": "↑", "": ""}[better_end(metric)]) for metric in comparison.shown),
         *lead,
         ("training", "s ↓"),
         ("ranking", "s ↓"),
@@ -177,7 +174,7 @@ def _rows(comparison: Comparison) -> list[tuple[dict[str, Any], list[Cell]]]:
             better_end(metric),
             [interval(estimate(row, metric)) for row in measured],
         )
-        for metric in comparison.result["protocol"]["table"]
+        for metric in comparison.shown
     ]
     if comparison.candidate is not None and comparison.rivals:
         columns.append([_lead(comparison, row) for row in measured])

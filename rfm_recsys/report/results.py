@@ -28,6 +28,12 @@ class Comparison:
         self.rivals = sorted(rivals, key=lambda row: -(self.quality(row) or 0))
         self.opponent = self.rivals[0] if self.rivals else None
         self.tuned = [row for row in self.measured if any(run.get("trials") for run in row["runs"])]
+        table = result["protocol"]["table"]
+        # the headline's metric first, which a phone shows
+        self.shown = [
+            *(each for each in table if each == self.metric),
+            *(each for each in table if each != self.metric),
+        ]
         self.metrics = list(dict.fromkeys(metric for row in self.measured for metric in row["metrics"]))
         self.looks = {
             row["model"]: Look(
