@@ -80,7 +80,7 @@ def figures_of(page: str) -> list[ET.Element]:
 )
 def test_the_verdict_is_one_honest_sentence(result: dict[str, Any], sentence: str) -> None:
     assert str(verdict(Comparison(result))) == sentence
-    assert sentence in text_of(render_report(result))
+    assert sentence.replace(": ", " ", 1) in text_of(render_report(result))  # on lines of their own, without a colon
 
 
 def test_an_interval_that_touches_zero_is_no_clear_difference() -> None:
@@ -93,7 +93,7 @@ def test_the_verdict_of_a_failed_candidate() -> None:
     result["models"][0] = {"model": "LinRFM", "how": "defaults", "error": "out of memory.", "runs": []}
     result["comparisons"] = []
     page = text_of(render_report(result))
-    assert "LinRFM could not be compared: out of memory." in page
+    assert "LinRFM could not be compared out of memory." in page
     assert "failed: out of memory." in page
     assert "★ .4893" not in page  # the star is drawn by the style, the words say "best"
     assert "best: .4893" in page
@@ -338,7 +338,7 @@ def test_all_have_failed() -> None:
     result = sample()
     result["models"] = [row for row in result["models"] if "error" in row]
     result["comparisons"] = []
-    assert "BPR could not be compared: cannot rank users" in text_of(render_report(result))
+    assert "BPR could not be compared cannot rank users" in text_of(render_report(result))
 
 
 @pytest.mark.parametrize(
