@@ -3,10 +3,13 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from places import PACKAGE
+from places import PACKAGE, ROOT
+
+import rfm_recsys
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
@@ -58,3 +61,9 @@ def test_importing_the_package_needs_no_dask() -> None:
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert answer.stdout == "set()\n"
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == rfm_recsys.__version__
+    assert f"version: {rfm_recsys.__version__}\n" in (ROOT / "CITATION.cff").read_text()
