@@ -43,6 +43,7 @@ MAX_VALUE = float(np.finfo(np.float32).max)
 UNITS = ((9.2e9, 10**9), (9.2e12, 10**6), (9.2e15, 10**3), (9.2e18, 1))
 
 
+OFFSET = r":\d\d.*(?:Z|[+-]\d\d(?::?\d\d)?)$"  # at the end of an ISO time
 NONE = "none"  # in place of the name of a column: leave out the one with a usual name
 
 
@@ -550,6 +551,11 @@ def _nanoseconds(column: "pd.Series[Any]") -> NDArray[np.int64]:
         whole = np.floor(rough)
         return np.asarray(whole.astype(np.int64) * unit + np.rint((rough - whole) * unit).astype(np.int64))
     dates = pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601")
+    if not is_date:  # pandas 2 lends times without an offset that of the row before
+        has_offset = column.astype(str).str.contains(OFFSET)
+        if has_offset.any() and not has_offset.all():
+            for part in (has_offset, ~has_offset):
+                dates[part] = pd.to_datetime(column[part], utc=True, errors="coerce", format="ISO8601")
     _refuse(column, dates.isna(), f"an ISO date (to do without times, pass {option('timestamp', NONE)})")
     times = dates.dt.tz_convert(None).to_numpy()
     seconds = times.astype("datetime64[s]").astype(np.int64)

@@ -1,6 +1,5 @@
 """complete(): the equivalence with IRLS-p, each step against a naive twin, recovery, and what is not to matter."""
 
-import doctest
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
@@ -457,8 +456,7 @@ def test_more_rows_than_columns_that_a_short_integer_counts() -> None:
     np.testing.assert_allclose(completion.entries(rows, rows % 12), (left[rows] * right[rows % 12])[:, 0], atol=1e-6)
 
 
-def test_the_example_and_the_public_names() -> None:
-    assert doctest.testmod(completion_model) == (0, 9)
+def test_the_public_names() -> None:
     assert (rfm_recsys.complete, rfm_recsys.Completion) == (complete, Completion)
 
 
