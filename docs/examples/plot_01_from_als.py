@@ -10,6 +10,7 @@ import implicit.als
 import matplotlib.pyplot as plt
 import numpy as np
 from implicit.evaluation import ranking_metrics_at_k, train_test_split
+from threadpoolctl import threadpool_limits
 
 import rfm_recsys.als
 from rfm_recsys.datasets import synthetic_movielens
@@ -19,8 +20,9 @@ user_items.data[:] = 1
 train, test = train_test_split(user_items, random_state=0)
 
 # %%
-# The five lines, once with each import.
+# The five lines, once with each import. implicit asks for BLAS on one thread; LinRFM holds it there by itself.
 
+threadpool_limits(1, "blas")
 found = {}
 for library in (implicit, rfm_recsys):
     model = library.als.AlternatingLeastSquares(64, random_state=0)
