@@ -55,8 +55,8 @@ def surprises(model: LinRFM, user_items: csr_matrix) -> csr_matrix:
     >>> plays = csr_matrix(np.repeat([[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1], [1, 1, 1, 0, 1, 0]], [9, 9, 1], axis=0))
     >>> model = LinRFM(factors=2).fit(plays, show_progress=False)
     >>> found = surprises(model, plays)[18]
-    >>> found.indices[found.data.argmax()]
-    np.int32(4)
+    >>> int(found.indices[found.data.argmax()])
+    4
     """
     left_out, std = model.leave_one_out(user_items, return_std=True)
     return _surprises_of(check_interactions(user_items, left_out.dtype), left_out, std)

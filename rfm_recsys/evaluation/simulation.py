@@ -240,8 +240,8 @@ def simulate(
     >>> from rfm_recsys.evaluation.simulation import epsilon_greedy, feedback_world, simulate
     >>> world = feedback_world(n_users=60, n_items=40, n_new=8)
     >>> found = simulate(world, epsilon_greedy(0.2), rounds=2)
-    >>> found["new_taken"].sum() <= found["new_shown"].sum()
-    np.True_
+    >>> bool(found["new_taken"].sum() <= found["new_shown"].sum())
+    True
     """
     rounds, N = check_integer("rounds", rounds, 1), check_integer("N", N, 1)
     n_users, n_items = world.probabilities.shape

@@ -819,8 +819,8 @@ class LinRFM(Fitted, Parameters):
         >>> plays = csr_matrix(np.array([[1, 1, 0, 0], [1, 1, 0, 0], [1, 0, 1, 1], [0, 0, 1, 1]]))
         >>> model = LinRFM(factors=2).fit(plays, show_progress=False)
         >>> surprises = model.leave_one_out(plays)
-        >>> surprises[2].indices[surprises[2].data.argmin()]  # what the third user has in common with the first two
-        np.int32(0)
+        >>> int(surprises[2].indices[surprises[2].data.argmin()])  # what the third user has in common with the others
+        0
         """
         form = self._form()
         rows = check_interactions(user_items, form.dtype, columns=form.shape[1])
