@@ -215,15 +215,16 @@ def old_and_new() -> str:
 def feature_cost() -> str:
     taken = result("newcomers")["ML-1M"]["seconds"]
     return (
-        f"A fit of ML-1M with nothing set takes {taken['with'] / taken['without']:.2f} times as long with 19 features for "
-        f"each item ({seconds(taken['without'])} without).\n"
+        f"A fit of ML-1M with nothing set takes {taken['with'] / taken['without']:.2f} times as long with 19 features\n"
+        f"for each item ({seconds(taken['without'])} without).\n"
     )
 
 
 REGIONS: dict[str, Callable[[], str]] = {
     each.__name__: each
     for each in (
-        in_short, nothing_set, tuned_alike, speed, equal_size, peers, ratings, cold_items, few_shot, old_and_new, feature_cost,
+        in_short, nothing_set, tuned_alike, speed, equal_size, peers, ratings, cold_items, few_shot, old_and_new,
+        feature_cost,
     )
 }  # fmt: skip
 
