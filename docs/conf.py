@@ -22,7 +22,6 @@ extensions = [
     "sphinx-mathjax-offline",
 ]
 exclude_patterns = ["_build", "examples", "**/GALLERY_HEADER.rst", "sg_execution_times.rst"]
-nitpicky = False
 
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
@@ -46,11 +45,6 @@ sphinx_gallery_conf = {
     "write_computation_times": False,
     "show_signature": False,
     "remove_config_comments": True,
-    "plot_gallery": "True",
-    "min_reported_time": 20,
-    "image_scrapers": ("matplotlib",),
-    "reset_modules": ("matplotlib",),
-    "copyfile_regex": r".*\.rst",
 }
 
 html_theme = "furo"
@@ -62,5 +56,4 @@ html_show_sphinx = False
 html_theme_options = {"navigation_with_keys": True}
 pygments_style, pygments_dark_style = "friendly", "monokai"
 
-# links to files of the repository that the site does not hold lead nowhere; the pages name such files in code
-suppress_warnings = ["config.cache"]
+suppress_warnings = ["config.cache"]  # the gallery's settings hold what cannot be pickled

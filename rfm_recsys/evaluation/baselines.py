@@ -71,8 +71,7 @@ class Recommender(Protocol):
         """Return item ids and scores, both of shape (n, N), best first; empty slots have the id -1.
 
         With ``recalculate_user`` the rows of ``user_items``, shape (n, n_items), are folded in: they may belong to
-        users that ``fit`` has not seen. Protocols
-        of new items pass ``items``, too: those to rank among.
+        users that ``fit`` has not seen. Protocols of new items pass ``items``, too: those to rank among.
 
         Parameters
         ----------

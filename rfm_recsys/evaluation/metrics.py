@@ -536,8 +536,8 @@ def mean_over_users(values: NDArray[np.float64]) -> float:
     --------
     >>> import numpy as np
     >>> from rfm_recsys.evaluation import mean_over_users
-    >>> mean_over_users(np.array([0.2, np.nan, 0.4]))
-    0.30000000000000004
+    >>> mean_over_users(np.array([0.25, np.nan, 0.75]))
+    0.5
     """
     if np.isnan(values).all():
         raise DataError(f"none of {len(values)} users has a target; pass targets with at least one interaction")

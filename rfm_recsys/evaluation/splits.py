@@ -392,16 +392,12 @@ def cold_items(data: Any, fraction: float = 0.1, shown: int = 0, mixed: bool = F
     new = _strangers(matrix.indices, matrix.shape[1], fraction, shown, rng)
     part = _hidden(matrix.indices, new, shown, rng)
     if mixed:
-        old = new[matrix.indices] == TRAIN
-        counts = np.bincount(_rows(matrix)[old], minlength=matrix.shape[0])
-        of_each = _share(counts, fraction)
-        rank_of_old = _places(matrix, rng.random(matrix.nnz), ~old)  # old ones first
-        rows = _rows(matrix)
-        part[old & (rank_of_old < 2 * of_each[rows])] = VALIDATION
-        part[old & (rank_of_old < of_each[rows])] = TEST
+        old, rows = new[matrix.indices] == TRAIN, _rows(matrix)
+        of_each = _share(np.bincount(rows[old], minlength=matrix.shape[0]), fraction)
+        places = _places(matrix, rng.random(matrix.nnz), ~old)  # old ones first
+        part[old] = _parts(places, of_each[rows], of_each[rows])[old]
+        return _known(matrix, part)
     both = _known(matrix, part)
-    if mixed:
-        return both
     return Split(
         replace(both.validation, items=np.flatnonzero(new == VALIDATION)),
         replace(both.test, items=np.flatnonzero(new == TEST)),
@@ -607,9 +603,15 @@ def _rows(matrix: sp.csr_matrix) -> NDArray[np.intp]:
 
 def _places(matrix: sp.csr_matrix, *keys: NDArray[Any]) -> NDArray[np.intp]:
     """Return each entry's place, from 0, in its row when that is sorted by ``keys``, of which the last counts most."""
-    rows = _rows(matrix)
-    places = np.empty(matrix.nnz, dtype=np.intp)
-    places[np.lexsort((*keys, rows))] = np.arange(matrix.nnz) - matrix.indptr[rows]
+    return _places_among(_rows(matrix), *keys)
+
+
+def _places_among(groups: NDArray[Any], *keys: NDArray[Any]) -> NDArray[np.intp]:
+    """Return each entry's place, from 0, in its group sorted by ``keys``, of which the last counts most."""
+    order = np.lexsort((*keys, groups))
+    starts = np.concatenate(([0], np.cumsum(np.bincount(groups))))
+    places = np.empty(len(groups), dtype=np.intp)
+    places[order] = np.arange(len(groups)) - starts[groups[order]]
     return places
 
 
@@ -639,11 +641,7 @@ def _strangers(who: NDArray[Any], n: int, fraction: float, shown: int, rng: np.r
 
 def _hidden(who: NDArray[Any], new: NDArray[np.int8], shown: int, rng: np.random.Generator) -> NDArray[np.int8]:
     """Return the part of each entry: that of its item, or user, but for ``shown`` entries of each at random."""
-    order = np.lexsort((rng.random(len(who)), who))
-    starts = np.concatenate(([0], np.cumsum(np.bincount(who, minlength=len(new)))))
-    place = np.empty(len(who), dtype=np.intp)
-    place[order] = np.arange(len(who)) - starts[who[order]]
-    return np.where(place < shown, np.int8(TRAIN), new[who])
+    return np.where(_places_among(who, rng.random(len(who))) < shown, np.int8(TRAIN), new[who])
 
 
 def _share(counts: NDArray[np.integer], share: float) -> NDArray[np.intp]:
@@ -668,10 +666,12 @@ def _by_place(
             "another value"
         )
     rows = _rows(matrix)
-    part = np.full(matrix.nnz, TRAIN, dtype=np.int8)
-    part[places < (n_test + n_validation)[rows]] = VALIDATION
-    part[places < n_test[rows]] = TEST
-    return _known(matrix, part)
+    return _known(matrix, _parts(places, n_test[rows], n_validation[rows]))
+
+
+def _parts(places: NDArray[np.intp], n_test: NDArray[np.intp], n_validation: NDArray[np.intp]) -> NDArray[np.int8]:
+    """Return the part of each entry by its place: the first are for the test, and those after them validate."""
+    return np.where(places < n_test, TEST, np.where(places < n_test + n_validation, VALIDATION, TRAIN)).astype(np.int8)
 
 
 def _known(matrix: sp.csr_matrix, part: NDArray[np.int8]) -> Split:

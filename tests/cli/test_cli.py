@@ -63,6 +63,16 @@ def test_compare_prints_a_table_and_writes_json_and_a_report(tmp_path: Path, rat
     assert "ParameterWarning" not in answer.stderr
 
 
+def test_the_example_overwrites_nothing(tmp_path: Path) -> None:
+    assert run(tmp_path, "example", "made").returncode == 0
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["films.csv", "ratings.csv"]
+    (tmp_path / "made" / "ratings.csv").unlink()
+    answer = run(tmp_path, "example", "made")
+    assert answer.returncode == 2
+    assert "films.csv is there already; pass another folder" in answer.stderr
+    assert not (tmp_path / "made" / "ratings.csv").exists()
+
+
 def test_new_items_are_compared_by_their_features(tmp_path: Path) -> None:
     table, films = example_films(100, 60, 1500)
     table.to_csv(tmp_path / "ratings.csv", index=False)
